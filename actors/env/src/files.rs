@@ -1,0 +1,116 @@
+//! Source trees that are backed up, and target trees that are restored.
+//!
+//! Everything blocks: call it on `Blocking`. No call follows a symbolic link in
+//! the last component of a path.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+};
+
+pub use protocol::time::FileTime;
+
+/// What a directory entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A Unix socket.
+    Socket,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+}
+
+/// What `lstat` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// What it is.
+    pub kind: Kind,
+    /// Length in bytes.
+    pub len: u64,
+    /// Permission bits with setuid, setgid and sticky: the low 12 bits of `st_mode`.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last change of content.
+    pub mtime: FileTime,
+    /// Last change of content or attributes.
+    pub ctime: FileTime,
+    /// Which file it is on its file system.
+    pub inode: u64,
+    /// Which file system it is on.
+    pub device: u64,
+    /// How many names it has.
+    pub links: u64,
+    /// Which device it stands for, if it is one.
+    pub rdev: u64,
+}
+
+/// The attributes that a restore puts back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// What it is: the mode of a symbolic link is not set.
+    pub kind: Kind,
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Owner and group, if the restoring user may set them.
+    pub owner: Option<(u32, u32)>,
+    /// Last change of content.
+    pub mtime: FileTime,
+}
+
+/// A file opened for reading, front to back.
+pub trait SourceFile: Send {
+    /// What the open file is now.
+    fn metadata(&self) -> io::Result<Metadata>;
+    /// Reads up to `buffer.len()` bytes; 0 at the end.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+/// A file being restored. It is complete only after `finish`.
+pub trait TargetFile: Send {
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Sets the length, sets the attributes on the open file, and closes it.
+    fn finish(self: Box<Self>, len: u64, attributes: &Attributes) -> io::Result<()>;
+}
+
+/// The file systems of the machine.
+pub trait Files: Send + Sync {
+    /// What is at `path`.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+    /// The names in a directory, in no particular order, without `.` and `..`.
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>>;
+    /// Opens a regular file for reading; refuses anything else, without blocking on it.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn SourceFile>>;
+    /// The target of a symbolic link.
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// Makes a directory, readable by its owner only until its attributes are set.
+    /// `AlreadyExists` if anything has that name.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes a new file, readable by its owner only until it is finished.
+    /// `AlreadyExists` if anything has that name.
+    fn create_file(&self, path: &Path) -> io::Result<Box<dyn TargetFile>>;
+    /// Makes a symbolic link.
+    fn symlink(&self, target: &OsStr, path: &Path) -> io::Result<()>;
+    /// Gives the file `existing` the further name `path`.
+    fn hard_link(&self, existing: &Path, path: &Path) -> io::Result<()>;
+    /// Sets attributes of what is at `path`, itself, not of what it points to.
+    fn set_attributes(&self, path: &Path, attributes: &Attributes) -> io::Result<()>;
+    /// Removes a file, link or empty directory.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Whether this process may set any owner.
+    fn may_set_owner(&self) -> bool;
+}

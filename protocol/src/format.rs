@@ -1,0 +1,1 @@
+//! On-storage formats. `FORMAT.md` is the reference.
