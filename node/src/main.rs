@@ -1,1 +1,3 @@
-fn main(){}
+//! The `nuthatch` program.
+
+fn main() {}

@@ -145,13 +145,14 @@ impl ClientId {
 
 /// The right of one client to write for a while, decided by the log.
 ///
-/// Unique by construction: the incarnation of the ledger and the index of the
-/// log entry that granted it. Written as 24 hexadecimal digits, big-endian.
+/// Unique by construction: the incarnation of the ledger and the place in its
+/// log of the command that granted it. Written as 24 hexadecimal digits, big-endian.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId {
     /// Which life of the ledger: raised when a lost ledger is rebuilt.
     pub incarnation: u32,
-    /// Index of the log entry that granted the lease.
+    /// Index of the log entry that granted the lease, times 65,536, plus the
+    /// command's place in that entry, from 0.
     pub index: u64,
 }
 

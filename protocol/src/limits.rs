@@ -43,3 +43,59 @@ pub const TOKEN_USES_MAX: u32 = 100_000;
 pub const ROSTER_MAX: usize = 9;
 /// Orchestrator addresses that a token carries.
 pub const TOKEN_ADDRESSES_MAX: usize = 9;
+/// Bytes of commands in one entry of the log, so that several fit in one frame of replication.
+pub const ENTRY_BYTES_MAX: usize = 256 << 10;
+/// A client's own segments that one lease names: at 47 bytes each they stay below
+/// a frame. Of more, the newest are named, and older ones only cost savings.
+pub const VIEW_SEGMENTS_MAX: usize = 65_536;
+/// How long a client leaves an orchestrator alone after its first failure, in milliseconds.
+pub const FAILOVER_BACKOFF_MIN_MS: u64 = 100;
+/// How long at most, in milliseconds: long enough that a fleet without orchestrators does not
+/// drown the first to return, short enough that nobody notices the wait.
+pub const FAILOVER_BACKOFF_MAX_MS: u64 = 8_000;
+/// Problems that an outcome names; all are counted. Enough for a person to read.
+pub const PROBLEMS_NAMED_MAX: usize = 1000;
+/// Plaintext that a backup reads before it hands it on, in bytes: few enough hops
+/// that their cost vanishes, small enough that all cores get work early.
+pub const BATCH_BYTES: usize = 4 << 20;
+/// Entries in a batch: bounds what a tree of empty files puts into one.
+pub const BATCH_ITEMS_MAX: usize = 4096;
+/// Sealed tree chunks that a pack of their own gathers, in bytes. Smaller than
+/// data packs, since two are open at a time and most backups have few trees.
+pub const TREE_PACK_BYTES_TARGET: usize = 4 << 20;
+/// Least memory budget of a backup or restore, in bytes: two open packs, and
+/// batches of the largest chunks on their way to them.
+pub const MEMORY_BYTES_MIN: usize = 96 << 20;
+/// Entries of one index segment: 11 MiB. With `SEGMENTS_PER_COMMIT_MAX` one
+/// commit may add 16 million chunks.
+pub const SEGMENT_ROWS_MAX: usize = 256 << 10;
+/// Plaintext hashes that a backup remembers, in two halves: 36 MiB at most.
+pub const KNOWN_CHUNKS_MAX: usize = 256 << 10;
+/// Hard-linked files that a backup or restore remembers; beyond that a further
+/// name is read, or written, as a file of its own.
+pub const HARD_LINKS_MAX: usize = 1 << 20;
+/// Blocks of index segments kept open in memory: 16 MiB.
+pub const INDEX_BLOCKS_OPEN_MAX: usize = 256;
+/// Objects read ahead or written at the same time, at most.
+pub const TRANSFERS_MAX: usize = 64;
+/// How long an upload ticket is good for, in seconds: what S3 itself allows a
+/// signed date to be off.
+pub const PUT_TICKET_SECS: u64 = 15 * 60;
+/// How long a read ticket is good for, in seconds: one batch serves a while of restoring.
+pub const READ_TICKET_SECS: u64 = 3600;
+/// Longest path of an object with its prefix, in bytes: S3's own bound.
+pub const OBJECT_PATH_BYTES_MAX: usize = 1024;
+/// Longest pause without any byte from or to a storage, in seconds: some write
+/// to slow disks before they answer.
+pub const STORE_STALL_SECS_MAX: u64 = 60;
+/// Slowest useful transfer to or from a storage, in bytes a second: below it the
+/// transfer is given up, so that a trickle cannot hold memory for ever.
+pub const STORE_BYTES_PER_SEC_MIN: u64 = 32 << 10;
+/// Bytes read of a storage's error answer: it is an XML document of a few lines.
+pub const STORE_ERROR_BYTES_MAX: usize = 64 << 10;
+/// Connections that the built-in storage serves at once; others wait to be accepted.
+pub const STORAGE_CONNECTIONS_MAX: usize = 256;
+/// Objects on one page of the built-in storage's listings: S3's own bound.
+pub const STORAGE_LIST_PAGE_MAX: usize = 1000;
+/// Segments in the path of an object in the built-in storage: bounds how deep its directories go.
+pub const STORAGE_PATH_DEPTH_MAX: usize = 32;

@@ -120,7 +120,7 @@ calls! {
     /// A message of the log's replication. Between orchestrators.
     Raft => Rafted(Vec<u8>),
     /// Commands for the log's leader. Between orchestrators.
-    Propose => Proposed(Vec<Outcome>),
+    Propose => Proposed(Decision),
     /// The index up to which the leader knows the log to be decided, now. Between orchestrators.
     ReadIndex => ReadIndexIs(u64),
     /// Fresh records, pushed at once. Between orchestrators.
@@ -407,6 +407,15 @@ pub struct Raft {
 pub struct Propose {
     /// At most `limits::COMMANDS_PER_ENTRY_MAX`.
     pub commands: Vec<Command>,
+}
+
+/// What became of proposed commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The log index at which they were decided: a replica that has applied it knows them.
+    pub index: u64,
+    /// One outcome for each command, in order.
+    pub outcomes: Vec<Outcome>,
 }
 
 /// Asks the leader for its decided index.

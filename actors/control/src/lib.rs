@@ -1,1 +1,19 @@
-//! x
+//! The decisions of Nuthatch, pure: state and events in, decisions out.
+//!
+//! Invariant: nothing here waits, does I/O, reads a clock or draws randomness.
+//! Time and random numbers are arguments, so that every replica decides alike,
+//! and every run replays.
+
+pub mod commit_check;
+pub mod failover;
+pub mod ledger;
+pub mod records;
+pub mod standing;
+pub mod tickets;
+
+pub use ledger::{Ledger, OpenLease};
+pub use records::{Inserted, RecordSet};
+pub use standing::{Standing, may};
+
+#[cfg(test)]
+mod testing;

@@ -22,7 +22,7 @@ pub trait Rng: Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
 }
 
-impl dyn Rng {
+impl dyn Rng + '_ {
     /// `N` random bytes.
     pub fn array<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];

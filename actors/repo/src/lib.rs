@@ -1,1 +1,39 @@
-//! x
+//! The data plane: walk, chunk, seal, pack, index, upload; restore, verify.
+//!
+//! Invariant: nothing here knows an orchestrator, a ticket or a connection.
+//! Objects go through [`Objects`], everything else of the world through [`Context`].
+//! Memory is bounded by the job's budget whatever the size or number of files.
+
+mod backup;
+mod chunker;
+mod context;
+mod error;
+mod fetch;
+mod index;
+mod keys;
+mod objects;
+mod open;
+mod paths;
+mod problems;
+mod progress;
+mod restore;
+mod seal;
+mod snapshot;
+mod trees;
+mod verify;
+
+pub use backup::{BackupJob, Outcome, backup};
+pub use chunker::Cutter;
+pub use context::Context;
+pub use error::{Kind, RepoError};
+pub use index::Segments;
+pub use keys::Keys;
+pub use objects::Objects;
+pub use open::Opener;
+pub use problems::{Problem, Problems};
+pub use progress::{Progress, Tally};
+pub use restore::{RestoreJob, RestoreOutcome, restore};
+pub use seal::Sealer;
+pub use snapshot::{ListJob, Snapshot, ls, show};
+pub use tokio_util::sync::CancellationToken;
+pub use verify::{Damage, VerifyJob, VerifyReport, verify};

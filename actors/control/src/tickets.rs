@@ -1,0 +1,85 @@
+//! Which objects a client may be given tickets for.
+//!
+//! Invariant: a ticket to write is only for a name under the caller's own open
+//! lease, at a place of its own (I10). A ticket to read is only for its own
+//! domain's packs and index and its own snapshots and pages.
+
+#[cfg(test)]
+mod tests;
+
+use protocol::{
+    commands::Enrollment,
+    failure::Failure,
+    ids::ClientId,
+    limits,
+    names::Place,
+    wire::{MintGets, MintPuts, PutRequest},
+};
+
+use crate::{Ledger, OpenLease, ledger};
+
+/// Whether this client may be given all these rights to upload.
+pub fn may_put(ledger: &Ledger, client: &ClientId, request: &MintPuts) -> Result<(), Failure> {
+    check_count(request.objects.len())?;
+    let enrollment = enrollment(ledger, client)?;
+    let lease = ledger
+        .open_lease(&request.lease)
+        .filter(|lease| lease.client == *client)
+        .ok_or_else(|| ledger::fenced(&request.lease))?;
+    if lease.repository != request.repository {
+        return Err(Failure::invalid(format!("lease {} is for repository {}", lease.id, lease.repository)));
+    }
+    request.objects.iter().try_for_each(|object| check_put(enrollment, lease, object))
+}
+
+/// Whether this client may be given all these rights to read.
+pub fn may_get(ledger: &Ledger, client: &ClientId, request: &MintGets) -> Result<(), Failure> {
+    check_count(request.objects.len())?;
+    let enrollment = enrollment(ledger, client)?;
+    match request.objects.iter().find(|key| !is_own(enrollment, key.place)) {
+        None => Ok(()),
+        Some(key) => Err(Failure::denied(format!("{key} belongs to another client or domain"))),
+    }
+}
+
+fn check_put(enrollment: &Enrollment, lease: &OpenLease, object: &PutRequest) -> Result<(), Failure> {
+    let PutRequest { key, len } = object;
+    if !is_own(enrollment, key.place) {
+        return Err(Failure::denied(format!("{key} belongs to another client or domain")));
+    }
+    if key.name.lease != lease.id {
+        return Err(Failure::denied(format!("{key} was named under another lease than {}", lease.id)));
+    }
+    // A ticket of length 0 would let some storages honour headers that were not signed.
+    if !(1..=limits::OBJECT_BYTES_MAX as u64).contains(len) {
+        return Err(Failure::invalid(format!(
+            "{key} has {len} bytes, and an object has 1 to {}",
+            limits::OBJECT_BYTES_MAX
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a place is the client's own, or its domain's.
+fn is_own(enrollment: &Enrollment, place: Place) -> bool {
+    match place {
+        Place::Pack(domain) | Place::Index(domain) => domain == enrollment.domain,
+        Place::Snapshot(client) | Place::Refs(client) => client == enrollment.client,
+    }
+}
+
+fn check_count(count: usize) -> Result<(), Failure> {
+    if count <= limits::TICKETS_PER_CALL_MAX {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "{count} tickets asked for at once: ask for at most {}",
+        limits::TICKETS_PER_CALL_MAX
+    )))
+}
+
+fn enrollment<'a>(ledger: &'a Ledger, client: &ClientId) -> Result<&'a Enrollment, Failure> {
+    ledger
+        .enrollment(client)
+        .ok_or_else(|| Failure::denied(format!("client {} is not enrolled: enroll it first", client.short())))
+}

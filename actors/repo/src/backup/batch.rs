@@ -1,0 +1,125 @@
+//! What goes down the pipeline: batches of file contents, and what they belong to.
+//!
+//! Invariant: the batches of a backup are numbered without gaps, and their items,
+//! in that order, are one depth-first walk of the source in the order of names.
+
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
+
+use protocol::{
+    format::{
+        chunk::ChunkRef,
+        tree::{Attributes, Blob, Entry},
+    },
+    ids::ChunkId,
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::problems::Problems;
+
+/// One step of the walk.
+#[derive(Debug)]
+pub enum Item {
+    /// A directory begins.
+    Enter {
+        /// Its name.
+        name: Blob,
+        /// What `lstat` said.
+        attributes: Attributes,
+    },
+    /// The directory ends.
+    Leave,
+    /// The next chunk of the batch is the next of the file being read.
+    Chunk,
+    /// The file being read ends; the entry's content is what was gathered.
+    End(Entry),
+    /// The file being read could not be read to its end: forget what was gathered.
+    Abort,
+    /// Chunks that the following `Whole` entry needs beside those in the entry itself.
+    Needs(Vec<ChunkId>),
+    /// An entry that is complete as it stands: taken over from the parent, or without content.
+    Whole(Entry),
+    /// A further name of a file that came before; the content is that file's.
+    Link(Entry),
+}
+
+/// Contents as they were read.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its place in the row.
+    pub number: u64,
+    /// Whether it is the last.
+    pub last: bool,
+    /// The bytes.
+    pub data: Vec<u8>,
+    /// Where in `data` the chunks are, in order.
+    pub chunks: Vec<Range<usize>>,
+    /// What they belong to.
+    pub items: Vec<Item>,
+    /// About how many bytes the items take.
+    pub items_len: usize,
+    /// What could not be read meanwhile.
+    pub problems: Problems,
+}
+
+/// One chunk, sealed or known.
+#[derive(Debug)]
+pub struct SealedChunk {
+    /// How trees refer to it.
+    pub reference: ChunkRef,
+    /// The keyed hash of its plaintext.
+    pub hash: [u8; 32],
+    /// Where its sealed bytes are in the batch; none if it is stored already.
+    pub fresh: Option<Range<usize>>,
+}
+
+/// Contents as they will be stored.
+#[derive(Debug)]
+pub struct SealedBatch {
+    /// Its place in the row.
+    pub number: u64,
+    /// Whether it is the last.
+    pub last: bool,
+    /// The sealed bytes of fresh chunks.
+    pub sealed: Vec<u8>,
+    /// All chunks, in order.
+    pub chunks: Vec<SealedChunk>,
+    /// What they belong to.
+    pub items: Vec<Item>,
+    /// About how many bytes the items take.
+    pub items_len: usize,
+    /// What could not be read meanwhile.
+    pub problems: Problems,
+    /// The memory it takes.
+    pub credit: OwnedSemaphorePermit,
+}
+
+/// Buffers that were used and can be used again: fresh memory costs a page fault
+/// for every 4 KiB.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    free: Mutex<Vec<Vec<u8>>>,
+    kept_max: usize,
+}
+
+impl Buffers {
+    /// Keeps at most `kept_max` free buffers.
+    pub fn new(kept_max: usize) -> Self {
+        Self { free: Mutex::default(), kept_max }
+    }
+
+    /// A buffer with any length and content.
+    pub fn take(&self) -> Vec<u8> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back.
+    pub fn give(&self, buffer: Vec<u8>) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < self.kept_max {
+            free.push(buffer);
+        }
+    }
+}

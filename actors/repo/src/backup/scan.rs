@@ -1,0 +1,569 @@
+//! The walk: reads directories and files, cuts them, and fills batches.
+//!
+//! It blocks, so it runs a step at a time on `Blocking`, and keeps everything in
+//! itself between steps. What it needs of the parent snapshot or the cache it
+//! asks for, and goes on when that was supplied.
+//!
+//! Invariant: no step fails. What cannot be read is a problem of that path alone.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use env::{
+    Clock, Files,
+    files::{Kind, Metadata, SourceFile},
+};
+use protocol::{
+    format::{
+        chunk::ChunkRef,
+        content::Content,
+        tree::{Attributes, Blob, Entry, What},
+    },
+    ids::ChunkId,
+    limits,
+    time::{FileTime, UnixMillis},
+};
+
+use crate::{
+    backup::{
+        batch::{Batch, Buffers, Item},
+        hints,
+        parent::{Lookup, ParentDirectory},
+        plan::Plan,
+    },
+    chunker::Cutter,
+    keys::Keys,
+    paths,
+    problems::Problems,
+    progress::Progress,
+};
+
+/// A file that changed less than this before it was read is read again next time:
+/// a later change could leave it with the same timestamps.
+const SETTLED_AFTER_MS: u64 = 2000;
+/// What an item is taken to weigh, beside what it holds.
+const ITEM_LEN: usize = 256;
+
+/// What a step came to.
+#[derive(Debug)]
+pub enum Step {
+    /// A batch is full, or the walk has ended.
+    Batch(Batch),
+    /// Something must be supplied before the next step.
+    Need(Need),
+}
+
+/// What the walk cannot get by itself.
+#[derive(Debug, Clone)]
+pub enum Need {
+    /// A node of the parent's tree.
+    Node(ChunkRef),
+    /// A block of references of the parent's tree.
+    Block(ChunkRef),
+    /// The hints of one window of a file are to be looked up.
+    Hints {
+        /// The file's path.
+        path: Vec<u8>,
+        /// The window.
+        window: u64,
+    },
+}
+
+/// The answer to a [`Need`]; None if it cannot be read.
+#[derive(Debug)]
+pub enum Supply {
+    /// The node.
+    Node(Option<Vec<Entry>>),
+    /// The block.
+    Block(Option<Vec<ChunkRef>>),
+    /// The hints were looked up.
+    Hints,
+}
+
+/// The walk.
+pub struct Scanner {
+    files: Arc<dyn Files>,
+    clock: Arc<dyn Clock>,
+    keys: Arc<Keys>,
+    cutter: Cutter,
+    buffers: Arc<Buffers>,
+    progress: Arc<Progress>,
+    stack: Vec<Frame>,
+    open: Option<Open>,
+    taking: Option<Taking>,
+    links: BTreeSet<(u64, u64)>,
+    filling: Batch,
+    filled: usize,
+    ended: bool,
+}
+
+/// A directory being walked.
+struct Frame {
+    path: PathBuf,
+    names: std::iter::Peekable<std::vec::IntoIter<(Blob, Plan)>>,
+    parent: Option<ParentDirectory>,
+}
+
+/// A file being read.
+struct Open {
+    path: PathBuf,
+    name: Blob,
+    file: Box<dyn SourceFile>,
+    metadata: Metadata,
+    began: UnixMillis,
+    read: u64,
+    /// Where in the buffer the bytes start that are not cut yet.
+    uncut: usize,
+    /// The next window of hints to ask for; None if the file has none.
+    hints_next: Option<u64>,
+}
+
+/// An unchanged file whose blocks of references are being gone through.
+struct Taking {
+    entry: Entry,
+    /// The block, its level, and what is left of it.
+    stack: Vec<(Option<ChunkId>, u8, std::vec::IntoIter<ChunkRef>)>,
+    ids: Vec<ChunkId>,
+}
+
+impl Scanner {
+    /// A walk of what `plan` says, along the root directory of the parent snapshot.
+    pub fn new(
+        files: Arc<dyn Files>,
+        clock: Arc<dyn Clock>,
+        keys: Arc<Keys>,
+        cutter: Cutter,
+        buffers: Arc<Buffers>,
+        progress: Arc<Progress>,
+        plan: Plan,
+        parent: Option<Content>,
+    ) -> Self {
+        let mut scanner = Self {
+            files,
+            clock,
+            keys,
+            cutter,
+            buffers,
+            progress,
+            stack: Vec::new(),
+            open: None,
+            taking: None,
+            links: BTreeSet::new(),
+            filling: empty_batch(0),
+            filled: 0,
+            ended: false,
+        };
+        scanner.enter(PathBuf::from("/"), plan, parent);
+        scanner
+    }
+
+    /// Bytes of the largest batch: two of the longest chunks always fit.
+    pub fn batch_len_max(&self) -> usize {
+        limits::BATCH_BYTES.max(2 * self.cutter.max())
+    }
+
+    /// Goes on until a batch is full, something is needed, or the walk has ended.
+    pub fn step(&mut self) -> Step {
+        if self.filling.data.is_empty() {
+            self.start_batch();
+        }
+        loop {
+            if self.taking.is_some() {
+                if let Some(need) = self.take_over() {
+                    return Step::Need(need);
+                }
+            } else if let Some(open) = self.open.take() {
+                if let Some(step) = self.read(open) {
+                    return step;
+                }
+            } else if self.ended || self.filled >= limits::BATCH_BYTES || self.filling.items.len() >= limits::BATCH_ITEMS_MAX
+            {
+                return Step::Batch(self.end_batch(0));
+            } else if let Some(step) = self.walk() {
+                return step;
+            }
+        }
+    }
+
+    /// Supplies what the last step needed.
+    pub fn supply(&mut self, supply: Supply) {
+        match supply {
+            Supply::Node(entries) => {
+                if let Some(parent) = self.stack.last_mut().and_then(|frame| frame.parent.as_mut()) {
+                    parent.supply_node(entries);
+                }
+            }
+            Supply::Block(refs) => match (&mut self.taking, refs) {
+                (Some(taking), Some(refs)) => {
+                    let level = taking.stack.last().map_or(0, |(_, level, _)| level.saturating_sub(1));
+                    let block = taking.ids.pop();
+                    taking.stack.push((block, level, refs.into_iter()));
+                }
+                // The parent's list cannot be read, so the file is, again.
+                (Some(_), None) => {
+                    let name = self.taking.take().map(|taking| taking.entry.name);
+                    self.reread(name);
+                }
+                (None, refs) => {
+                    if let Some(parent) = self.stack.last_mut().and_then(|frame| frame.parent.as_mut()) {
+                        parent.supply_block(refs);
+                    }
+                }
+            },
+            Supply::Hints => {}
+        }
+    }
+
+    fn start_batch(&mut self) {
+        let mut data = self.buffers.take();
+        let len = self.batch_len_max();
+        if data.len() != len {
+            data.resize(len, 0);
+        }
+        self.filling.data = data;
+        self.filled = 0;
+    }
+
+    /// Closes the batch; `carry` bytes at its end go to the next.
+    fn end_batch(&mut self, carry: usize) -> Batch {
+        let mut batch = std::mem::replace(&mut self.filling, empty_batch(0));
+        self.filling.number = batch.number + 1;
+        let kept = self.filled - carry;
+        let filled = self.filled;
+        if carry > 0 {
+            self.start_batch();
+            self.filling.data[..carry].copy_from_slice(&batch.data[kept..filled]);
+        }
+        self.filled = carry;
+        batch.last = self.ended;
+        batch
+    }
+
+    fn item(&mut self, item: Item, more_len: usize) {
+        self.filling.items.push(item);
+        self.filling.items_len += ITEM_LEN + more_len;
+    }
+
+    fn problem(&mut self, path: &Path, reason: impl Into<String>) {
+        self.filling.problems.add(path, reason);
+        self.progress.problems.add(1);
+    }
+
+    fn enter(&mut self, path: PathBuf, plan: Plan, parent: Option<Content>) {
+        let names = match plan {
+            Plan::Only(names) => names.into_iter().collect(),
+            Plan::Whole => match self.files.read_dir(&path) {
+                Ok(names) => {
+                    let mut names: Vec<_> = names.iter().map(|name| (paths::blob(name), Plan::Whole)).collect();
+                    names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+                    names
+                }
+                Err(error) => {
+                    self.problem(&path, format!("cannot list the directory: {error}"));
+                    Vec::new()
+                }
+            },
+        };
+        let parent = parent.map(ParentDirectory::new);
+        self.stack.push(Frame { path, names: names.into_iter().peekable(), parent });
+    }
+
+    /// Takes the next name. Some if the step ends here.
+    fn walk(&mut self) -> Option<Step> {
+        let frame = self.stack.last_mut()?;
+        let Some((name, _)) = frame.names.peek() else {
+            self.stack.pop();
+            match self.stack.is_empty() {
+                true => self.ended = true,
+                false => {
+                    self.item(Item::Leave, 0);
+                    self.progress.directories.add(1);
+                }
+            }
+            return None;
+        };
+        // The name stays where it is until everything that it needs is there.
+        let before = match frame.parent.as_mut().map_or(Lookup::Absent, |parent| parent.lookup(name)) {
+            Lookup::Found(entry) => Some(*entry),
+            Lookup::Absent => None,
+            Lookup::Node(reference) => return Some(Step::Need(Need::Node(reference))),
+            Lookup::Block(reference) => return Some(Step::Need(Need::Block(reference))),
+        };
+        let path = paths::join(&frame.path, name);
+        let (name, plan) = frame.names.next()?;
+        match self.files.metadata(&path) {
+            Ok(metadata) => self.visit(path, name, plan, metadata, before),
+            Err(error) => {
+                self.problem(&path, describe(&error));
+                None
+            }
+        }
+    }
+
+    fn visit(&mut self, path: PathBuf, name: Blob, plan: Plan, metadata: Metadata, before: Option<Entry>) -> Option<Step> {
+        let leads_on = matches!(plan, Plan::Only(_));
+        if metadata.kind == Kind::Directory || leads_on {
+            if self.stack.len() >= limits::TREE_DEPTH_MAX {
+                self.problem(&path, "the directories are nested too deeply");
+                return None;
+            }
+            let mut attributes = attributes(&metadata);
+            if metadata.kind == Kind::Symlink {
+                // The way to a source may lead through links; in the tree it is directories.
+                attributes.mode = 0o755;
+            }
+            self.item(Item::Enter { name, attributes }, 0);
+            let parent = match before.map(|entry| entry.what) {
+                Some(What::Directory { content }) => Some(content),
+                _ => None,
+            };
+            self.enter(path, plan, parent);
+            return None;
+        }
+        match metadata.kind {
+            Kind::File => return self.file(path, name, metadata, before),
+            Kind::Symlink => match self.files.read_link(&path) {
+                Ok(target) => {
+                    self.whole(name, &metadata, What::Symlink { target: paths::blob(target.as_os_str()) });
+                }
+                Err(error) => self.problem(&path, describe(&error)),
+            },
+            Kind::Fifo => self.whole(name, &metadata, What::Fifo),
+            Kind::Socket => self.whole(name, &metadata, What::Socket),
+            Kind::CharDevice => self.whole(name, &metadata, What::CharDevice { rdev: metadata.rdev }),
+            Kind::BlockDevice => self.whole(name, &metadata, What::BlockDevice { rdev: metadata.rdev }),
+            Kind::Directory => {}
+        }
+        None
+    }
+
+    fn whole(&mut self, name: Blob, metadata: &Metadata, what: What) {
+        let entry = Entry { name, attributes: attributes(metadata), unsettled: false, what };
+        self.item(Item::Whole(entry), 0);
+    }
+
+    fn file(&mut self, path: PathBuf, name: Blob, metadata: Metadata, before: Option<Entry>) -> Option<Step> {
+        if metadata.links > 1 && self.links.contains(&(metadata.device, metadata.inode)) {
+            let what = What::File { len: metadata.len, content: Content::default() };
+            let entry = Entry { name, attributes: attributes(&metadata), unsettled: false, what };
+            self.item(Item::Link(entry), 0);
+            self.progress.files.add(1);
+            return None;
+        }
+        let was_file = before.as_ref().is_some_and(|entry| matches!(entry.what, What::File { .. }));
+        if let Some(mut entry) = before.filter(|entry| unchanged(entry, &metadata)) {
+            entry.attributes = attributes(&metadata);
+            if let What::File { content, .. } = &entry.what {
+                let stack = vec![(None, content.depth, content.refs.clone().into_iter())];
+                self.taking = Some(Taking { entry, stack, ids: Vec::new() });
+            }
+            return None;
+        }
+        self.start_reading(path, name, was_file)
+    }
+
+    /// Opens a file. Some if there is no room in this batch for it.
+    fn start_reading(&mut self, path: PathBuf, name: Blob, was_file: bool) -> Option<Step> {
+        let began = self.clock.now();
+        let opened = self.files.open(&path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+        let (file, metadata) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.problem(&path, describe(&error));
+                return None;
+            }
+        };
+        let hinted = was_file && metadata.len >= hints::FILE_LEN_MIN;
+        let hints_next = if hinted { Some(0) } else { None };
+        self.open = Some(Open { path, name, file, metadata, began, read: 0, uncut: self.filled, hints_next });
+        None
+    }
+
+    /// Reads more of a file. Some if the step ends here.
+    fn read(&mut self, mut open: Open) -> Option<Step> {
+        let need = self.next_hints(&mut open);
+        if need.is_some() {
+            self.open = Some(open);
+            return need;
+        }
+        let left = open.metadata.len - open.read;
+        let room = self.filling.data.len() - self.filled;
+        // A file that fits a batch of its own is not torn in two.
+        let unbegun = open.read == 0 && self.filled > 0;
+        if left > 0 && (room == 0 || unbegun && room as u64 <= left.min(self.cutter.max() as u64)) {
+            self.cut(&mut open, false);
+            let carry = self.filled - open.uncut;
+            open.uncut = 0;
+            self.open = Some(open);
+            return Some(Step::Batch(self.end_batch(carry)));
+        }
+        if left == 0 {
+            self.end_file(open, false);
+            return None;
+        }
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
+        match open.file.read(&mut self.filling.data[self.filled..self.filled + want]) {
+            Ok(0) => self.end_file(open, true),
+            Ok(len) => {
+                self.filled += len;
+                open.read += len as u64;
+                self.progress.bytes.add(len as u64);
+                self.open = Some(open);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.open = Some(open),
+            Err(error) => {
+                self.problem(&open.path, describe(&error));
+                self.filled = open.uncut;
+                self.item(Item::Abort, 0);
+            }
+        }
+        None
+    }
+
+    fn next_hints(&mut self, open: &mut Open) -> Option<Step> {
+        let window = open.hints_next?;
+        // What an insertion pushed forward, or a deletion pulled back, is in a window beside.
+        if window > hints::window(&self.keys, open.read) + 1 {
+            return None;
+        }
+        open.hints_next = Some(window + 1);
+        let path = paths::blob(open.path.as_os_str()).0;
+        Some(Step::Need(Need::Hints { path, window }))
+    }
+
+    fn cut(&mut self, open: &mut Open, last: bool) {
+        while open.uncut < self.filled {
+            let Some(len) = self.cutter.cut(&self.filling.data[open.uncut..self.filled], last) else { return };
+            self.filling.chunks.push(open.uncut..open.uncut + len);
+            self.item(Item::Chunk, 0);
+            open.uncut += len;
+        }
+    }
+
+    fn end_file(&mut self, mut open: Open, short: bool) {
+        self.cut(&mut open, true);
+        let before = &open.metadata;
+        // What was read is what the file was when it was opened, if nothing moved since.
+        let changed = short
+            || open.file.metadata().map_or(true, |after| {
+                after.len != before.len || after.mtime != before.mtime || after.ctime != before.ctime
+            });
+        if changed {
+            self.problem(&open.path, "it changed while it was read; what was read is kept");
+        }
+        let unsettled = changed || !settled(before.ctime, open.began);
+        let what = What::File { len: open.read, content: Content::default() };
+        let entry = Entry { name: open.name, attributes: attributes(before), unsettled, what };
+        self.remember_link(&entry.attributes);
+        self.item(Item::End(entry), 0);
+        self.progress.files.add(1);
+    }
+
+    fn remember_link(&mut self, attributes: &Attributes) {
+        if attributes.links > 1 && self.links.len() < limits::HARD_LINKS_MAX {
+            self.links.insert((attributes.device, attributes.inode));
+        }
+    }
+
+    /// Goes on taking over an unchanged file. Some if a block is needed.
+    fn take_over(&mut self) -> Option<Need> {
+        let mut taking = self.taking.take()?;
+        // The references of an entry itself are in it; only those of blocks are listed beside.
+        while let Some((block, level, refs)) = taking.stack.last_mut() {
+            match (refs.next(), *level) {
+                (Some(reference), 0) if taking.stack.len() > 1 => taking.ids.push(reference.id),
+                (Some(_), 0) => {}
+                (Some(reference), _) => {
+                    // The block follows what it lists; until it is entered its id waits here.
+                    taking.ids.push(reference.id);
+                    self.taking = Some(taking);
+                    return Some(Need::Block(reference));
+                }
+                (None, _) => {
+                    let block = *block;
+                    taking.ids.extend(block);
+                    taking.stack.pop();
+                }
+            }
+            if taking.ids.len() >= 4096 && taking.stack.last().is_some_and(|(_, level, _)| *level == 0) {
+                let ids = std::mem::take(&mut taking.ids);
+                let len = ids.len() * ChunkId::LEN;
+                self.item(Item::Needs(ids), len);
+            }
+        }
+        if !taking.ids.is_empty() {
+            let len = taking.ids.len() * ChunkId::LEN;
+            self.item(Item::Needs(taking.ids), len);
+        }
+        let entry = taking.entry;
+        if let What::File { len, content } = &entry.what {
+            self.progress.bytes.add(*len);
+            self.filling.items_len += content.refs.len() * size_of::<ChunkRef>();
+        }
+        self.remember_link(&entry.attributes);
+        self.item(Item::Whole(entry), 0);
+        self.progress.files.add(1);
+        self.progress.files_unchanged.add(1);
+        None
+    }
+
+    fn reread(&mut self, name: Option<Blob>) {
+        if let (Some(name), Some(frame)) = (name, self.stack.last()) {
+            let path = paths::join(&frame.path, &name);
+            self.start_reading(path, name, false);
+        }
+    }
+}
+
+fn empty_batch(number: u64) -> Batch {
+    Batch {
+        number,
+        last: false,
+        data: Vec::new(),
+        chunks: Vec::new(),
+        items: Vec::new(),
+        items_len: 0,
+        problems: Problems::default(),
+    }
+}
+
+fn attributes(metadata: &Metadata) -> Attributes {
+    Attributes {
+        mode: metadata.mode,
+        uid: metadata.uid,
+        gid: metadata.gid,
+        mtime: metadata.mtime,
+        ctime: metadata.ctime,
+        inode: metadata.inode,
+        device: metadata.device,
+        links: metadata.links,
+    }
+}
+
+fn unchanged(entry: &Entry, metadata: &Metadata) -> bool {
+    let was = &entry.attributes;
+    let What::File { len, .. } = entry.what else { return false };
+    !entry.unsettled
+        && len == metadata.len
+        && was.mtime == metadata.mtime
+        && was.ctime == metadata.ctime
+        && was.inode == metadata.inode
+        && was.device == metadata.device
+}
+
+fn settled(ctime: FileTime, now: UnixMillis) -> bool {
+    let ctime_ms = i128::from(ctime.secs) * 1000 + i128::from(ctime.nanos / 1_000_000);
+    ctime_ms + i128::from(SETTLED_AFTER_MS) <= i128::from(now.0)
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it vanished before it was read".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
+}

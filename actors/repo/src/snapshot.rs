@@ -1,0 +1,127 @@
+//! Looking at snapshots: commit, manifest, and what a path holds.
+
+use std::{path::{Path, PathBuf}, sync::Arc};
+
+use protocol::{
+    format::{
+        commit::{CommitBody, CommitObject},
+        content::Content,
+        manifest::Manifest,
+        tree::{Entry, What},
+    },
+    ids::SnapshotId,
+    limits,
+    names::ObjectName,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    context::Context,
+    error::RepoError,
+    index::{Index, Segments},
+    paths,
+    trees::{DirectoryStream, TreeReader},
+};
+
+/// A snapshot whose commit was checked and whose manifest was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its commit object.
+    pub object: ObjectName,
+    /// What was signed.
+    pub commit: CommitBody,
+    /// What a person wants to know.
+    pub manifest: Manifest,
+}
+
+/// Reads a snapshot's commit and manifest, and checks hash, signature and owner.
+pub async fn show(context: &Context, object: ObjectName) -> Result<Snapshot, RepoError> {
+    let keys = &context.keys;
+    let key = keys.commit(object);
+    let bytes = context.objects.get(&key, None).await?;
+    if <[u8; 32]>::from(Sha256::digest(&bytes)) != object.hash.0 {
+        return Err(RepoError::corrupt(format!("commit {key} is damaged: its bytes do not match its name")));
+    }
+    let fail = |error| RepoError::decoding(format_args!("commit {key}"), error);
+    let commit = CommitObject::open(&bytes, &keys.commit_key()).map_err(fail)?;
+    if commit.repository != keys.repository || commit.client != keys.client || commit.lease != object.lease {
+        return Err(RepoError::corrupt(format!("commit {key} was made for another repository, client or lease")));
+    }
+    let manifest = Manifest::open(&commit.manifest.0, &keys.secrets.client).map_err(fail)?;
+    Ok(Snapshot { id: SnapshotId(object.hash.0), object, commit, manifest })
+}
+
+/// What to list.
+#[derive(Debug, Clone)]
+pub struct ListJob {
+    /// The commit object of the snapshot.
+    pub snapshot: ObjectName,
+    /// The segments in which its chunks are.
+    pub segments: Segments,
+    /// An absolute path in it; a directory is listed, anything else is itself the answer.
+    pub path: PathBuf,
+    /// Whether directories below are listed as well.
+    pub recursive: bool,
+}
+
+/// Calls `visit` with the path and entry of everything that the job names, in
+/// order, until `visit` returns false.
+pub async fn ls(
+    context: &Context,
+    job: ListJob,
+    visit: &mut (dyn FnMut(&Path, &Entry) -> bool + Send),
+) -> Result<(), RepoError> {
+    let snapshot = show(context, job.snapshot).await?;
+    let index = Arc::new(Index::new(context.clone(), job.segments));
+    let trees = TreeReader::new(context.clone(), index);
+    let Some((path, content)) = start(&trees, &snapshot, &job.path, visit).await? else { return Ok(()) };
+    let mut stack = vec![(path, DirectoryStream::new(content))];
+    while let Some((path, stream)) = stack.last_mut() {
+        let Some(entry) = stream.next(&trees).await? else {
+            stack.pop();
+            continue;
+        };
+        let path = paths::join(path, &entry.name);
+        if !visit(&path, &entry) {
+            return Ok(());
+        }
+        if let (What::Directory { content }, true) = (entry.what, job.recursive) {
+            if stack.len() >= limits::TREE_DEPTH_MAX {
+                return Err(RepoError::corrupt(format!("{} is deeper than any tree that is written", path.display())));
+            }
+            stack.push((path, DirectoryStream::new(content)));
+        }
+    }
+    Ok(())
+}
+
+/// The directory to be listed; None if the path is something else, which was visited.
+async fn start(
+    trees: &TreeReader,
+    snapshot: &Snapshot,
+    path: &Path,
+    visit: &mut (dyn FnMut(&Path, &Entry) -> bool + Send),
+) -> Result<Option<(PathBuf, Content)>, RepoError> {
+    let names = paths::components(path)?;
+    let root = snapshot.manifest.root.clone();
+    if names.is_empty() {
+        return Ok(Some((path.to_path_buf(), root)));
+    }
+    let entry = trees.find(root, &names).await?.ok_or_else(|| not_found(snapshot, path))?;
+    match entry.what {
+        What::Directory { content } => Ok(Some((path.to_path_buf(), content))),
+        _ => {
+            visit(path, &entry);
+            Ok(None)
+        }
+    }
+}
+
+pub(crate) fn not_found(snapshot: &Snapshot, path: &Path) -> RepoError {
+    RepoError::new(
+        crate::error::Kind::NotFound,
+        format!("{} is not in snapshot {}", path.display(), snapshot.id.short()),
+    )
+}

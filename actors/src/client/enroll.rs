@@ -1,0 +1,90 @@
+//! Joining a cluster with one token.
+
+use env::Env;
+use protocol::{
+    codec,
+    commands::{Enrollment, Redemption},
+    failure::{Code, Failure},
+    sign::{self, Signed},
+    token::Token,
+    wire,
+};
+
+use super::{
+    link::{Link, Trust},
+    profile::Profile,
+};
+use crate::net::Endpoint;
+
+/// Redeems a token for this machine, under a name for people.
+///
+/// It may be repeated after any interruption: the keys stay the same, and so does
+/// the answer.
+pub async fn enroll(env: &Env, token: &Token, name: &str) -> Result<Enrollment, Failure> {
+    let _guard = super::lock(env, "enroll")?;
+    let trust = Trust { root: token.root, keyset_floor: token.keyset_floor, addresses: token.addresses.clone() };
+    let mut profile = match Profile::load(&*env.disk)? {
+        Some(profile) => resume(profile, token)?,
+        None => {
+            let profile = Profile::create(&*env.rng, &trust);
+            profile.save(&*env.disk)?;
+            profile
+        }
+    };
+    let endpoint = Endpoint::bind(env, &profile.identity(), super::any_port(&trust.addresses), false)?;
+    let link = Link::new(env, endpoint, trust);
+    let joined = join(&link, token, name, &mut profile, env).await;
+    link.close().await;
+    joined
+}
+
+/// A machine that is enrolled keeps its enrollment; one that was interrupted goes on.
+fn resume(profile: Profile, token: &Token) -> Result<Profile, Failure> {
+    if profile.trust().root != token.root {
+        return Err(Failure::invalid(
+            "this machine is enrolled in another cluster: use another data directory for this one",
+        ));
+    }
+    match (&profile.enrollment, &profile.welcome) {
+        (Some(enrollment), Some(_)) if enrollment.token != token.id() => {
+            Err(Failure::invalid(format!("this machine is enrolled already, as {:?}", enrollment.name)))
+        }
+        _ => Ok(profile),
+    }
+}
+
+async fn join(link: &Link, token: &Token, name: &str, profile: &mut Profile, env: &Env) -> Result<Enrollment, Failure> {
+    let (signer, keys) = (token.signer(), profile.keys());
+    let enrollment = link
+        .exchange(|peer| {
+            let (signer, name) = (&signer, name.to_owned());
+            async move {
+                let exporter = peer.exporter(wire::REDEMPTION_EXPORTER)?;
+                let redemption = Redemption { token: token.id(), keys, name, exporter };
+                let redemption = Signed::new(signer, sign::REDEMPTION, codec::encode(&redemption));
+                peer.call(wire::Redeem { redemption }, super::REDEEM_PATIENCE).await
+            }
+        })
+        .await
+        .map_err(explain)?;
+    profile.enrollment = Some(enrollment.clone());
+    profile.save(&*env.disk)?;
+
+    if profile.welcome.is_none() {
+        let released = link.call(wire::Release { token: token.id() }).await?;
+        profile.welcome = Some(token.open_welcome(&released.value, released.terms.welcome)?);
+    }
+    profile.learn(link.trust());
+    // On disk before the acknowledgement: after it the release value may be gone.
+    profile.save(&*env.disk)?;
+    link.call(wire::Acknowledge { token: token.id() }).await?;
+    Ok(enrollment)
+}
+
+/// An orchestrator that does not know the token is right more often than not.
+fn explain(failure: Failure) -> Failure {
+    match failure.code {
+        Code::NotFound => Failure::denied(format!("{}; ask the operator for a token of this cluster", failure.message)),
+        _ => failure,
+    }
+}

@@ -1,0 +1,176 @@
+//! The data plane's objects, by ticket.
+//!
+//! Invariant: an object is reported as stored only after the storage said so for
+//! exactly these bytes, or said that the name exists, which commits to the bytes.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use env::{Carrier, Env, store::StoreError};
+use protocol::{
+    failure::Failure,
+    ids::{LeaseId, RepositoryId},
+    names::ObjectKey,
+    wire::{MintGets, MintPuts, PutRequest, ReadTicket},
+};
+use repo::{Objects, RepoError};
+
+use super::link::Link;
+
+/// Attempts at one object before the storage is given up: with the pauses between
+/// them, about two minutes.
+const ATTEMPTS_MAX: u32 = 10;
+/// A refusal may be an expired ticket, so it is asked again with a fresh one; more
+/// than that is not expiry.
+const REFUSALS_MAX: u32 = 2;
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(20);
+/// A read ticket is not used in its last minute: the storage's clock may differ.
+const EXPIRY_MARGIN_MS: u64 = 60_000;
+/// Read tickets kept; beyond that all are forgotten and minted anew.
+const READ_TICKETS_MAX: usize = 4096;
+
+/// Objects of one repository, reached with tickets from orchestrators.
+pub struct TicketedObjects {
+    env: Env,
+    link: Link,
+    carrier: Arc<dyn Carrier>,
+    repository: RepositoryId,
+    lease: Option<LeaseId>,
+    read_tickets: Mutex<BTreeMap<ObjectKey, ReadTicket>>,
+}
+
+impl TicketedObjects {
+    /// Objects of a repository. Without a lease nothing can be written.
+    pub fn new(
+        env: &Env,
+        link: Link,
+        carrier: Arc<dyn Carrier>,
+        repository: RepositoryId,
+        lease: Option<LeaseId>,
+    ) -> Self {
+        Self { env: env.clone(), link, carrier, repository, lease, read_tickets: Mutex::default() }
+    }
+
+    /// Waits longer each time, by a random share, so that clients do not come back together.
+    async fn pause(&self, attempt: u32) {
+        let longest = PAUSE_FIRST.saturating_mul(1 << attempt.min(10)).min(PAUSE_MAX);
+        let share = f64::from(u32::from_le_bytes(self.env.rng.array())) / f64::from(u32::MAX);
+        self.env.clock.sleep(longest.mul_f64(0.5 + share / 2.0)).await;
+    }
+
+    async fn put_once(&self, lease: LeaseId, key: ObjectKey, body: &Bytes) -> Result<(), Attempt> {
+        let objects = vec![PutRequest { key, len: body.len() as u64 }];
+        let call = MintPuts { lease, repository: self.repository, objects };
+        let tickets = self.link.call(call).await.map_err(Attempt::failed)?;
+        let ticket = tickets.first().ok_or_else(|| Attempt::failed(no_ticket()))?;
+        match self.carrier.put(ticket, body.clone()).await {
+            Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
+            Err(error) => Err(Attempt::of(error)),
+        }
+    }
+
+    async fn get_once(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, Attempt> {
+        let ticket = self.read_ticket(key).await.map_err(Attempt::failed)?;
+        let read = self.carrier.get(&ticket, range).await;
+        if matches!(read, Err(StoreError::Refused { .. })) {
+            self.tickets(|tickets| tickets.remove(key));
+        }
+        read.map_err(Attempt::of)
+    }
+
+    fn tickets<R>(&self, look: impl FnOnce(&mut BTreeMap<ObjectKey, ReadTicket>) -> R) -> R {
+        look(&mut self.read_tickets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn read_ticket(&self, key: &ObjectKey) -> Result<ReadTicket, Failure> {
+        let fresh_until = self.env.clock.now().0 + EXPIRY_MARGIN_MS;
+        let kept = self.tickets(|tickets| tickets.get(key).cloned());
+        if let Some(ticket) = kept.filter(|ticket| ticket.expires.0 > fresh_until) {
+            return Ok(ticket);
+        }
+        let call = MintGets { repository: self.repository, objects: vec![*key] };
+        let ticket = self.link.call(call).await?.pop().ok_or_else(no_ticket)?;
+        self.tickets(|tickets| {
+            if tickets.len() >= READ_TICKETS_MAX {
+                tickets.clear();
+            }
+            tickets.insert(*key, ticket.clone());
+        });
+        Ok(ticket)
+    }
+
+    /// Tries until it works, or until it is clear that it will not.
+    async fn persist<T, A>(&self, attempt: impl Fn() -> A) -> Result<T, RepoError>
+    where
+        A: Future<Output = Result<T, Attempt>>,
+    {
+        let mut refusals = 0;
+        for tried in 0.. {
+            match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(Attempt::Final(error)) => return Err(error),
+                Err(Attempt::Refused(error)) => {
+                    refusals += 1;
+                    if refusals > REFUSALS_MAX {
+                        return Err(error);
+                    }
+                }
+                Err(Attempt::Again(error)) => {
+                    if tried + 1 >= ATTEMPTS_MAX {
+                        return Err(error);
+                    }
+                }
+            }
+            self.pause(tried).await;
+        }
+        Err(Failure::internal("the attempts ran out").into())
+    }
+}
+
+/// How an attempt failed.
+enum Attempt {
+    /// It may work the next time.
+    Again(RepoError),
+    /// It may work with a fresh ticket.
+    Refused(RepoError),
+    /// It will not work.
+    Final(RepoError),
+}
+
+impl Attempt {
+    /// The link has tried for long itself.
+    fn failed(failure: Failure) -> Self {
+        Self::Final(failure.into())
+    }
+
+    fn of(error: StoreError) -> Self {
+        match error {
+            StoreError::Unclear { .. } => Self::Again(error.into()),
+            StoreError::Refused { .. } => Self::Refused(error.into()),
+            _ => Self::Final(error.into()),
+        }
+    }
+}
+
+fn no_ticket() -> Failure {
+    Failure::internal("the orchestrator sent no ticket")
+}
+
+#[async_trait]
+impl Objects for TicketedObjects {
+    async fn put(&self, key: ObjectKey, body: Bytes) -> Result<(), RepoError> {
+        let lease = self.lease.ok_or_else(|| Failure::internal("nothing can be written without a lease"))?;
+        self.persist(|| self.put_once(lease, key, &body)).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, RepoError> {
+        self.persist(|| self.get_once(key, range.clone())).await
+    }
+}

@@ -1,0 +1,166 @@
+//! What a client keeps of itself: its keys, whom it believes, and its domain's
+//! secrets.
+//!
+//! Invariant: the keys are on disk before they are shown to anyone, and are never
+//! replaced: who redeems a token again does so with the same keys.
+
+use std::{collections::BTreeMap, io};
+
+use env::{Disk, Rng};
+use protocol::{
+    codec::{self, DecodeError},
+    commands::{ClientKeys, Enrollment},
+    failure::Failure,
+    ids::{ClientId, PublicKey},
+    records::Subject,
+    sealed::SealingSecret,
+    sign::Signer,
+    token::Welcome,
+};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::link::Trust;
+use crate::identity::{Identity, storage_failure};
+
+const FILE: &str = "client";
+const WHAT: &str = "client file";
+const VERSION: u8 = 0;
+
+/// The secret halves of a client's keys.
+#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct Seeds {
+    tls: [u8; 32],
+    commit: [u8; 32],
+    sealing: [u8; 32],
+    /// Seals trees and lists: see FORMAT.md.
+    secret: [u8; 32],
+}
+
+/// A client's own state.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Profile {
+    seeds: Seeds,
+    root: PublicKey,
+    keyset_floor: u64,
+    addresses: Vec<String>,
+    /// The highest version seen of each record that the client works by.
+    floors: BTreeMap<Subject, u64>,
+    /// Set once the log has decided the enrollment.
+    pub enrollment: Option<Enrollment>,
+    /// Set once the welcome was opened.
+    pub welcome: Option<Welcome>,
+}
+
+impl Profile {
+    /// Reads the profile of a client that has begun to enroll; None if there is none.
+    pub fn load(disk: &dyn Disk) -> Result<Option<Self>, Failure> {
+        let bytes = match disk.read(FILE) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(storage_failure("read", disk, &error)),
+        };
+        match bytes.split_first() {
+            Some((&VERSION, body)) => Ok(Some(codec::decode(WHAT, body)?)),
+            Some((&found, _)) => Err(DecodeError::UnknownVersion { what: WHAT, found, known: VERSION }.into()),
+            None => Err(Failure::corrupt(format!("the {WHAT} in {} is empty: restore it from a copy", disk.place()))),
+        }
+    }
+
+    /// The profile of a client that is enrolled; says what to do if there is none.
+    pub fn enrolled(disk: &dyn Disk) -> Result<(Self, Enrollment, Welcome), Failure> {
+        let missing = || {
+            Failure::invalid(format!(
+                "this machine is not enrolled (nothing in {}): get a token from the operator and run `nuthatch enroll`",
+                disk.place()
+            ))
+        };
+        let profile = Self::load(disk)?.ok_or_else(missing)?;
+        match (profile.enrollment.clone(), profile.welcome.clone()) {
+            (Some(enrollment), Some(welcome)) => Ok((profile, enrollment, welcome)),
+            _ => Err(Failure::invalid("the enrollment of this machine was not finished: run `nuthatch enroll` again with the same token")),
+        }
+    }
+
+    /// New keys, not on disk yet.
+    pub fn create(rng: &dyn Rng, trust: &Trust) -> Self {
+        let seeds = Seeds { tls: rng.array(), commit: rng.array(), sealing: rng.array(), secret: rng.array() };
+        Self {
+            seeds,
+            root: trust.root,
+            keyset_floor: trust.keyset_floor,
+            addresses: trust.addresses.clone(),
+            floors: BTreeMap::new(),
+            enrollment: None,
+            welcome: None,
+        }
+    }
+
+    /// Writes the profile to disk.
+    pub fn save(&self, disk: &dyn Disk) -> Result<(), Failure> {
+        let mut bytes = vec![VERSION];
+        bytes.extend(codec::encode(self));
+        let written = disk.replace(FILE, &bytes);
+        bytes.zeroize();
+        written.map_err(|error| storage_failure("write", disk, &error))
+    }
+
+    /// Whom the client believes.
+    pub fn trust(&self) -> Trust {
+        Trust { root: self.root, keyset_floor: self.keyset_floor, addresses: self.addresses.clone() }
+    }
+
+    /// Takes over what a link has learnt. True if anything is new.
+    pub fn learn(&mut self, trust: Trust) -> bool {
+        let new = trust.keyset_floor > self.keyset_floor || trust.addresses != self.addresses;
+        self.keyset_floor = self.keyset_floor.max(trust.keyset_floor);
+        self.addresses = trust.addresses;
+        new
+    }
+
+    /// Remembers the versions of records; refuses any that is older than one seen
+    /// before. True if one is new.
+    pub fn raise_floors(&mut self, versions: &[(Subject, u64)]) -> Result<bool, Failure> {
+        let mut new = false;
+        for (subject, version) in versions {
+            let floor = self.floors.entry(*subject).or_default();
+            if version < floor {
+                return Err(Failure::denied(format!(
+                    "the orchestrator sent version {version} of {subject:?}, but {floor} was seen: it lags, or lies"
+                )));
+            }
+            new |= version > floor;
+            *floor = *version;
+        }
+        Ok(new)
+    }
+
+    /// The keys with which it speaks TLS and opens what is sealed for it.
+    pub fn identity(&self) -> Identity {
+        Identity::of_client(self.seeds.tls, self.seeds.sealing)
+    }
+
+    /// The public halves.
+    pub fn keys(&self) -> ClientKeys {
+        ClientKeys {
+            tls: self.identity().key(),
+            commit: self.commit_signer().public(),
+            sealing: SealingSecret::from_seed(&self.seeds.sealing).public(),
+        }
+    }
+
+    /// The client's id.
+    pub fn client(&self) -> ClientId {
+        ClientId::of_key(&self.keys().tls)
+    }
+
+    /// The key that signs commits and index segments.
+    pub fn commit_signer(&self) -> Signer {
+        Signer::from_seed(&self.seeds.commit)
+    }
+
+    /// The client's own secret, from which the keys of trees and lists are derived.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.seeds.secret
+    }
+}

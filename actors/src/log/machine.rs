@@ -1,0 +1,147 @@
+//! Applying decided entries to the ledger, and snapshots of it.
+//!
+//! Invariant: this is the only writer of the shared ledger.
+
+use std::{io::Cursor, sync::Arc};
+
+use control::ledger::Ledger;
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    storage::{RaftStateMachine, Snapshot},
+};
+use protocol::{codec, commands::Outcome};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::{
+    store::Store,
+    types::{LogId, Member, Membership, RaftEntry, SnapshotMeta, StorageError, TypeConfig},
+};
+use crate::shared::Shared;
+
+/// What a snapshot holds: postcard, no further framing, since redb checks its pages.
+#[derive(Serialize, Deserialize)]
+struct Image {
+    ledger: Ledger,
+    applied: Option<LogId>,
+    membership: Membership,
+}
+
+/// The state machine. In memory; rebuilt from the last snapshot and the log after it.
+pub struct Machine {
+    ledger: Shared<Ledger>,
+    applied: Option<LogId>,
+    membership: Membership,
+    progress: watch::Sender<u64>,
+    store: Store,
+}
+
+impl Machine {
+    /// Starts from the kept snapshot, or from `empty`. `progress` tells the index applied.
+    pub fn restore(store: Store, empty: Ledger, progress: watch::Sender<u64>) -> Result<Self, StorageError> {
+        let image = match store.snapshot()? {
+            Some((meta, bytes)) => decode(&meta, &bytes)?,
+            None => Image { ledger: empty, applied: None, membership: Membership::default() },
+        };
+        let machine = Self {
+            ledger: Shared::new(image.ledger),
+            applied: image.applied,
+            membership: image.membership,
+            progress,
+            store,
+        };
+        machine.tell();
+        Ok(machine)
+    }
+
+    /// The ledger, for readers.
+    pub fn ledger(&self) -> Shared<Ledger> {
+        self.ledger.clone()
+    }
+
+    fn tell(&self) {
+        self.progress.send_replace(self.applied.map_or(0, |applied| applied.index));
+    }
+}
+
+fn decode(meta: &SnapshotMeta, bytes: &[u8]) -> Result<Image, StorageError> {
+    codec::decode("ledger snapshot", bytes)
+        .map_err(|error| openraft::StorageIOError::read_snapshot(Some(meta.signature()), &error).into())
+}
+
+/// Builds one snapshot from a copy of the state.
+pub struct Builder {
+    image: Image,
+    store: Store,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
+        let bytes = Arc::new(codec::encode(&self.image));
+        let index = self.image.applied.map_or(0, |applied| applied.index);
+        let meta = SnapshotMeta {
+            last_log_id: self.image.applied,
+            last_membership: self.image.membership.clone(),
+            snapshot_id: index.to_string(),
+        };
+        self.store.keep_snapshot(&meta, bytes.clone()).await?;
+        Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes.to_vec())) })
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, openraft::StoredMembership<u64, Member>), StorageError> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Vec<Outcome>>, StorageError>
+    where
+        I: IntoIterator<Item = RaftEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut outcomes = Vec::new();
+        for entry in entries {
+            outcomes.push(match entry.payload {
+                EntryPayload::Blank => Vec::new(),
+                EntryPayload::Normal(decided) => {
+                    self.ledger.write(|ledger| ledger.apply(entry.log_id.index, &decided))
+                }
+                EntryPayload::Membership(membership) => {
+                    self.membership = Membership::new(Some(entry.log_id), membership);
+                    Vec::new()
+                }
+            });
+            self.applied = Some(entry.log_id);
+        }
+        self.tell();
+        Ok(outcomes)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        let ledger = self.ledger.read().clone();
+        let image = Image { ledger, applied: self.applied, membership: self.membership.clone() };
+        Builder { image, store: self.store.clone() }
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Cursor<Vec<u8>>>, StorageError> {
+        Ok(Box::default())
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<Cursor<Vec<u8>>>) -> Result<(), StorageError> {
+        let bytes = snapshot.into_inner();
+        let image = decode(meta, &bytes)?;
+        self.store.keep_snapshot(meta, Arc::new(bytes)).await?;
+        self.applied = image.applied;
+        self.membership = image.membership;
+        self.ledger.write(|ledger| *ledger = image.ledger);
+        self.tell();
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
+        let kept = self.store.snapshot()?;
+        Ok(kept.map(|(meta, bytes)| Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) }))
+    }
+}

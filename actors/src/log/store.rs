@@ -1,0 +1,212 @@
+//! The log on disk: entries, vote and snapshot in one redb database.
+//!
+//! Invariant: what openraft is told to be durable has been through a commit of
+//! redb with `Durability::Immediate`, that is, an fsync. Only the committed index
+//! is written lazily: it is a hint, and a restarted leader does not lead by its
+//! old vote (see `read_vote`).
+
+use std::{fmt::Debug, ops::RangeBounds, sync::Arc};
+
+use env::{Blocking, Disk, run_blocking};
+use openraft::{LogState, OptionalSend, RaftLogReader, Vote, storage::{LogFlushed, RaftLogStorage}};
+use protocol::{codec, failure::Failure};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::types::{LogId, RaftEntry, SnapshotMeta, StorageError, TypeConfig};
+use crate::db;
+
+const NAME: &str = "log";
+const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const VOTE: &str = "vote";
+const COMMITTED: &str = "committed";
+const PURGED: &str = "purged";
+const SNAPSHOT_META: &str = "snapshot-meta";
+const SNAPSHOT: &str = "snapshot";
+
+/// The log's storage. Clones share one database.
+#[derive(Clone)]
+pub struct Store {
+    database: Arc<Database>,
+    blocking: Arc<dyn Blocking>,
+}
+
+/// What any storage operation may come to.
+type Io<T> = Result<T, redb::Error>;
+
+fn undecodable(error: &codec::DecodeError) -> redb::Error {
+    redb::Error::Corrupted(error.to_string())
+}
+
+fn read_error(error: redb::Error) -> StorageError {
+    openraft::StorageIOError::read(&error).into()
+}
+
+fn write_error(error: redb::Error) -> StorageError {
+    openraft::StorageIOError::write(&error).into()
+}
+
+impl Store {
+    /// Opens the log in the node's data directory.
+    pub fn open(disk: &dyn Disk, blocking: Arc<dyn Blocking>) -> Result<Self, Failure> {
+        let database = db::open(disk, NAME)?;
+        // Both tables exist from the start, so that readers never meet a missing one.
+        let make = || -> Io<()> {
+            let transaction = database.begin_write()?;
+            transaction.open_table(ENTRIES)?;
+            transaction.open_table(META)?;
+            Ok(transaction.commit()?)
+        };
+        make().map_err(|error| db::failure(NAME, disk, &error))?;
+        Ok(Self { database: Arc::new(database), blocking })
+    }
+
+    /// Runs one write transaction, durable when it returns unless `lazy`.
+    async fn write<F>(&self, lazy: bool, work: F) -> Result<(), StorageError>
+    where
+        F: FnOnce(&redb::WriteTransaction) -> Io<()> + Send + 'static,
+    {
+        let database = self.database.clone();
+        let write = move || -> Io<()> {
+            let mut transaction = database.begin_write()?;
+            transaction
+                .set_durability(if lazy { Durability::None } else { Durability::Immediate })
+                .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
+            work(&transaction)?;
+            Ok(transaction.commit()?)
+        };
+        run_blocking(&*self.blocking, write).await.map_err(write_error)
+    }
+
+    async fn write_meta<T: Serialize>(&self, lazy: bool, key: &'static str, value: &T) -> Result<(), StorageError> {
+        let bytes = codec::encode(value);
+        self.write(lazy, move |transaction| {
+            transaction.open_table(META)?.insert(key, bytes.as_slice())?;
+            Ok(())
+        })
+        .await
+    }
+
+    fn read_meta<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, StorageError> {
+        let read = || -> Io<Option<T>> {
+            let table = self.database.begin_read()?.open_table(META)?;
+            let Some(bytes) = table.get(key)? else { return Ok(None) };
+            codec::decode(key, bytes.value()).map(Some).map_err(|error| undecodable(&error))
+        };
+        read().map_err(read_error)
+    }
+
+    /// Keeps a snapshot, replacing the one before.
+    pub async fn keep_snapshot(&self, meta: &SnapshotMeta, bytes: Arc<Vec<u8>>) -> Result<(), StorageError> {
+        let meta = codec::encode(meta);
+        self.write(false, move |transaction| {
+            let mut table = transaction.open_table(META)?;
+            table.insert(SNAPSHOT_META, meta.as_slice())?;
+            table.insert(SNAPSHOT, bytes.as_slice())?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The kept snapshot.
+    pub fn snapshot(&self) -> Result<Option<(SnapshotMeta, Vec<u8>)>, StorageError> {
+        let Some(meta) = self.read_meta(SNAPSHOT_META)? else { return Ok(None) };
+        let read = || -> Io<Option<Vec<u8>>> {
+            let table = self.database.begin_read()?.open_table(META)?;
+            Ok(table.get(SNAPSHOT)?.map(|bytes| bytes.value().to_vec()))
+        };
+        Ok(read().map_err(read_error)?.map(|bytes| (meta, bytes)))
+    }
+}
+
+impl RaftLogReader<TypeConfig> for Store {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> Result<Vec<RaftEntry>, StorageError> {
+        let read = || -> Io<Vec<RaftEntry>> {
+            let table = self.database.begin_read()?.open_table(ENTRIES)?;
+            table
+                .range(range)?
+                .map(|entry| codec::decode("log entry", entry?.1.value()).map_err(|error| undecodable(&error)))
+                .collect()
+        };
+        read().map_err(read_error)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for Store {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
+        let last_purged_log_id: Option<LogId> = self.read_meta(PURGED)?;
+        let read = || -> Io<Option<RaftEntry>> {
+            let table = self.database.begin_read()?.open_table(ENTRIES)?;
+            let Some((_, bytes)) = table.last()? else { return Ok(None) };
+            codec::decode("log entry", bytes.value()).map(Some).map_err(|error| undecodable(&error))
+        };
+        let last_log_id = read().map_err(read_error)?.map(|entry| entry.log_id).or(last_purged_log_id);
+        Ok(LogState { last_purged_log_id, last_log_id })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote<u64>) -> Result<(), StorageError> {
+        self.write_meta(false, VOTE, vote).await
+    }
+
+    /// A restarted leader must stand for election again: in its old term it could
+    /// answer "linearizable" reads from before acknowledged writes.
+    async fn read_vote(&mut self) -> Result<Option<Vote<u64>>, StorageError> {
+        let vote: Option<Vote<u64>> = self.read_meta(VOTE)?;
+        Ok(vote.map(|vote| Vote { committed: false, ..vote }))
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        self.write_meta(true, COMMITTED, &committed).await
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
+        Ok(self.read_meta::<Option<LogId>>(COMMITTED)?.flatten())
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), StorageError>
+    where
+        I: IntoIterator<Item = RaftEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<(u64, Vec<u8>)> =
+            entries.into_iter().map(|entry| (entry.log_id.index, codec::encode(&entry))).collect();
+        self.write(false, move |transaction| {
+            let mut table = transaction.open_table(ENTRIES)?;
+            for (index, bytes) in &entries {
+                table.insert(index, bytes.as_slice())?;
+            }
+            Ok(())
+        })
+        .await?;
+        callback.log_io_completed(Ok(()));
+        Ok(())
+    }
+
+    async fn truncate(&mut self, from: LogId) -> Result<(), StorageError> {
+        self.write(false, move |transaction| {
+            transaction.open_table(ENTRIES)?.retain_in(from.index.., |_, _| false)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
+        let mark = codec::encode(&through);
+        self.write(false, move |transaction| {
+            transaction.open_table(META)?.insert(PURGED, mark.as_slice())?;
+            transaction.open_table(ENTRIES)?.retain_in(..=through.index, |_, _| false)?;
+            Ok(())
+        })
+        .await
+    }
+}

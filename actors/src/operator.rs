@@ -1,0 +1,206 @@
+//! What an operator does over the network: makes a cluster, signs records, asks.
+//!
+//! Invariant: secrets leave the operator's machine only sealed: the storage's
+//! credential to the orchestrators' keys, the domain's to a token.
+
+use std::time::Duration;
+
+use env::Env;
+use protocol::{
+    codec,
+    failure::Failure,
+    ids::{ClientId, ClusterId, PublicKey},
+    records::{Admin, Keyset, Orchestrator, Payload, Record, RecordBody, SecretId, SharedSecret, Subject},
+    sealed,
+    sign::Signer,
+    wire::{self, Call},
+};
+
+use crate::{
+    AGENT,
+    client::{Link, Trust, any_port},
+    identity::Identity,
+    net::{Endpoint, Pace, Peer},
+};
+
+/// How long one node may take to answer an operator.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a node may take to open its databases when it is adopted.
+const ADOPT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node that is to be an orchestrator, as a person names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// For people.
+    pub name: String,
+    /// Where it listens: `host:port`.
+    pub address: String,
+    /// Its key, as it printed it at its start. None: whatever key is found there is believed.
+    pub key: Option<PublicKey>,
+}
+
+/// Makes a cluster of nodes that wait to be adopted: asks each for its card, has
+/// the root sign keyset 1, and hands it to all of them.
+pub async fn init(
+    env: &Env,
+    name: &str,
+    candidates: &[Candidate],
+    root: &Signer,
+    admin_seed: [u8; 32],
+    admin_name: &str,
+) -> Result<Record, Failure> {
+    let addresses: Vec<String> = candidates.iter().map(|candidate| candidate.address.clone()).collect();
+    let identity = Identity::of_operator(admin_seed);
+    let endpoint = Endpoint::bind(env, &identity, any_port(&addresses), false)?;
+    let made = async {
+        let mut peers = Vec::new();
+        let mut orchestrators = Vec::new();
+        for candidate in candidates {
+            let (peer, orchestrator) = meet(&endpoint, candidate).await?;
+            peers.push(peer);
+            orchestrators.push(orchestrator);
+        }
+        let admins = vec![Admin { name: admin_name.into(), key: identity.key() }];
+        let keyset = Keyset { name: name.into(), admins, orchestrators };
+        let cluster = ClusterId::of_root(&root.public());
+        let record = Record::sign(root, RecordBody { cluster, version: 1, payload: Payload::Keyset(keyset) });
+        for (peer, candidate) in peers.iter().zip(candidates) {
+            let adopt = wire::Adopt { keyset: record.signed().clone(), root: root.public(), genesis: true };
+            peer.call(adopt, ADOPT_PATIENCE).await.map_err(|failure| about(candidate, failure))?;
+        }
+        Ok(record)
+    }
+    .await;
+    endpoint.close().await;
+    made
+}
+
+async fn meet(endpoint: &Endpoint, candidate: &Candidate) -> Result<(Peer, Orchestrator), Failure> {
+    let dialed = endpoint.dial(&candidate.address, candidate.key, Pace::Busy, PATIENCE).await;
+    let peer = dialed.map_err(|failure| about(candidate, failure))?;
+    let hello = peer.call(wire::Hello { agent: AGENT.into() }, PATIENCE).await;
+    let welcome = hello.map_err(|failure| about(candidate, failure))?;
+    if welcome.keyset.is_some() {
+        return Err(Failure::invalid(format!(
+            "the node at {} belongs to a cluster already: start it with an empty data directory",
+            candidate.address
+        )));
+    }
+    let orchestrator = Orchestrator {
+        name: candidate.name.clone(),
+        key: *peer.key(),
+        sealing: welcome.card.sealing,
+        voter: welcome.card.voter,
+        address: candidate.address.clone(),
+    };
+    Ok((peer, orchestrator))
+}
+
+fn about(candidate: &Candidate, failure: Failure) -> Failure {
+    Failure::new(failure.code, format!("{}: {}", candidate.address, failure.message))
+}
+
+/// An operator's connection to the cluster.
+pub struct Operator {
+    env: Env,
+    signer: Signer,
+    cluster: ClusterId,
+    endpoint: Endpoint,
+    link: Link,
+}
+
+impl Operator {
+    /// Connects when it is first needed.
+    pub fn new(env: &Env, admin_seed: [u8; 32], trust: Trust) -> Result<Self, Failure> {
+        let identity = Identity::of_operator(admin_seed);
+        let endpoint = Endpoint::bind(env, &identity, any_port(&trust.addresses), false)?;
+        let cluster = ClusterId::of_root(&trust.root);
+        let link = Link::new(env, endpoint.clone(), trust);
+        Ok(Self { env: env.clone(), signer: Signer::from_seed(&admin_seed), cluster, endpoint, link })
+    }
+
+    /// Says goodbye.
+    pub async fn close(&self) {
+        self.link.close().await;
+    }
+
+    /// What the connection has learnt about the orchestrators.
+    pub fn trust(&self) -> Trust {
+        self.link.trust()
+    }
+
+    /// Calls whichever orchestrator answers.
+    pub async fn call<C: Call + Sync>(&self, call: C) -> Result<C::Reply, Failure> {
+        self.link.call(call).await
+    }
+
+    /// The winning records about these subjects; of all if there are none. Each is
+    /// checked to be signed for this cluster.
+    pub async fn records(&self, subjects: Vec<Subject>) -> Result<Vec<Record>, Failure> {
+        let signed = self.call(wire::GetRecords { subjects }).await?;
+        signed.into_iter().map(|signed| Ok(Record::open(signed, &self.cluster)?)).collect()
+    }
+
+    /// The newest keyset.
+    pub async fn keyset(&self) -> Result<(u64, Keyset), Failure> {
+        let records = self.records(vec![Subject::Keyset]).await?;
+        let newest = records.into_iter().find_map(|record| match record.payload() {
+            Payload::Keyset(keyset) => Some((record.version(), keyset.clone())),
+            _ => None,
+        });
+        newest.ok_or_else(|| Failure::retry("the orchestrator showed no keyset"))
+    }
+
+    /// Signs payloads, each a version above what is there, and submits them together.
+    pub async fn submit(&self, payloads: Vec<Payload>) -> Result<(), Failure> {
+        let subjects: Vec<Subject> = payloads.iter().map(Payload::subject).collect();
+        let present = self.records(subjects).await?;
+        let records = payloads.into_iter().map(|payload| {
+            let subject = payload.subject();
+            let version = present.iter().filter(|record| record.subject() == subject).map(Record::version).max();
+            let body = RecordBody { cluster: self.cluster, version: version.unwrap_or(0) + 1, payload };
+            Record::sign(&self.signer, body).signed().clone()
+        });
+        self.call(wire::Submit { records: records.collect() }).await
+    }
+
+    /// Seals a secret to every orchestrator of the newest keyset.
+    pub async fn seal(&self, id: SecretId, secret: &[u8]) -> Result<SharedSecret, Failure> {
+        let (_, keyset) = self.keyset().await?;
+        let info = codec::encode(&Subject::Secret(id));
+        let mut fill = |bytes: &mut [u8]| self.env.rng.fill(bytes);
+        let boxes = keyset
+            .orchestrators
+            .iter()
+            .map(|orchestrator| sealed::seal_to(&orchestrator.sealing, &info, secret, &mut fill))
+            .collect::<Result<_, _>>()?;
+        Ok(SharedSecret { id, boxes })
+    }
+
+    /// Everyone who is enrolled.
+    pub async fn clients(&self) -> Result<Vec<wire::ClientStatus>, Failure> {
+        self.call(wire::ListClients {}).await
+    }
+
+    /// A client's decided snapshots.
+    pub async fn snapshots(&self, client: ClientId) -> Result<Vec<protocol::commands::SnapshotRecord>, Failure> {
+        self.call(wire::ListSnapshots { client: Some(client) }).await
+    }
+
+    /// Asks every orchestrator of the newest keyset how it sees the cluster.
+    pub async fn status(&self) -> Result<Vec<(Orchestrator, Result<wire::NodeStatus, Failure>)>, Failure> {
+        let (_, keyset) = self.keyset().await?;
+        let ask = |orchestrator: Orchestrator| async {
+            let status = async {
+                let peer =
+                    self.endpoint.dial(&orchestrator.address, Some(orchestrator.key), Pace::Busy, PATIENCE).await?;
+                let status = peer.call(wire::Status {}, PATIENCE).await;
+                peer.close();
+                status
+            }
+            .await;
+            (orchestrator, status)
+        };
+        Ok(futures_util::future::join_all(keyset.orchestrators.into_iter().map(ask)).await)
+    }
+}

@@ -1,0 +1,407 @@
+//! Answers calls to an orchestrator that belongs to a cluster.
+//!
+//! Invariant: every call is judged by who its caller is *now*. A refusal that may
+//! only mean that this replica lags is given after a linearizable look (`sync`),
+//! never before.
+
+use std::{sync::Arc, time::Duration};
+
+use control::{Standing, commit_check, ledger, may, tickets};
+use env::Env;
+use protocol::{
+    commands::{Command, Decided, Enrollment},
+    failure::{Code, Failure},
+    ids::{ClientId, NodeId, PublicKey, SnapshotId, TokenId},
+    limits,
+    records::{Payload, Record, SecretId, Subject},
+    sign::Signed,
+    wire::{self, Answer, Reply, Request},
+};
+
+use super::{gossip::Gossip, records::Records, stewards::Stewards, vault::Vault};
+use crate::{
+    log::Log,
+    net::{Connections, Incoming, Meter, Peers},
+};
+
+/// How long an orchestrator waits for another when it passes something on.
+const PASS_ON_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Everything an orchestrator answers with. Clones are cheap.
+#[derive(Clone)]
+pub struct Desk {
+    /// The world.
+    pub env: Env,
+    /// This node.
+    pub me: NodeId,
+    /// Converging state.
+    pub records: Records,
+    /// Decided state.
+    pub log: Log,
+    /// Who is alive.
+    pub gossip: Gossip,
+    /// The other orchestrators.
+    pub peers: Peers,
+    /// Storages.
+    pub stewards: Stewards,
+    /// Release values.
+    pub vault: Vault,
+    /// Who is connected.
+    pub connections: Connections,
+    /// Bytes from clients over connections that have ended.
+    pub client_bytes: Arc<Meter>,
+}
+
+impl Desk {
+    /// Who the holder of a key is, as far as this replica knows.
+    pub fn standing(&self, key: &PublicKey) -> Standing {
+        Standing::of(&self.records.set().read(), &self.log.ledger().read(), key)
+    }
+
+    /// Answers one call.
+    pub async fn answer(&self, incoming: Incoming) -> Answer {
+        let standing = self.permit(&incoming).await?;
+        let caller = Caller { standing, incoming: &incoming };
+        match incoming.request.clone() {
+            Request::Hello(_) | Request::Adopt(_) => {
+                Err(Failure::internal("first words are answered before the desk"))
+            }
+            Request::Redeem(call) => self.redeem(&caller, call).await.map(Reply::Redeemed),
+            Request::Release(call) => self.release(&caller, call.token).map(Reply::Released),
+            Request::Acknowledge(call) => self.acknowledge(&caller, call.token).await.map(Reply::Acknowledged),
+            Request::Configure(_) => self.configure(&caller).map(Reply::Configured),
+            Request::Grant(call) => self.grant(&caller, call).await.map(Reply::Granted),
+            Request::MintPuts(call) => self.mint_puts(&caller, &call).await.map(Reply::MintedPuts),
+            Request::MintGets(call) => self.mint_gets(&caller, &call).await.map(Reply::MintedGets),
+            Request::Commit(call) => self.commit(&caller, call).await.map(Reply::Committed),
+            Request::Close(call) => self.close(&caller, call).await.map(Reply::Closed),
+            Request::ListSnapshots(call) => self.list_snapshots(&caller, &call).await.map(Reply::Snapshots),
+            Request::Submit(call) => self.submit(call).await.map(Reply::Submitted),
+            Request::PutRelease(call) => self.put_release(&caller, call).await.map(Reply::PuttedRelease),
+            Request::Status(_) => Ok(Reply::StatusIs(self.status())),
+            Request::ListClients(_) => self.list_clients().await.map(Reply::Clients),
+            Request::GetRecords(call) => Ok(Reply::Records(self.get_records(&call))),
+            Request::Raft(call) => self.log.take_raft(&call).await.map(Reply::Rafted),
+            Request::Propose(call) => self.log.take_proposals(call.commands).await.map(Reply::Proposed),
+            Request::ReadIndex(_) => self.log.read_index().await.map(Reply::ReadIndexIs),
+            Request::Push(call) => {
+                let records = self.records.open(call.records)?;
+                self.records.insert(records).await.map(Reply::Pushed)
+            }
+            Request::Pull(call) => Ok(Reply::Pulled(self.pull(&call))),
+            Request::EraseRelease(call) => self.vault.erase(call.token).await.map(Reply::ErasedRelease),
+        }
+    }
+
+    /// Who the caller is, if it may make this call. A stranger may be a client whose
+    /// enrollment has not been applied here yet: one look at the leader tells.
+    async fn permit(&self, incoming: &Incoming) -> Result<Standing, Failure> {
+        let standing = self.standing(&incoming.caller);
+        match may(&standing, &incoming.request) {
+            Err(_) if standing == Standing::Stranger => {
+                self.log.sync().await?;
+                let standing = self.standing(&incoming.caller);
+                may(&standing, &incoming.request).map(|()| standing)
+            }
+            permitted => permitted.map(|()| standing),
+        }
+    }
+
+    // ---- enrollment
+
+    async fn redeem(&self, caller: &Caller<'_>, call: wire::Redeem) -> Result<Enrollment, Failure> {
+        let redemption = ledger::read_redemption(&call.redemption)?;
+        if redemption.exporter != caller.incoming.exporter(wire::REDEMPTION_EXPORTER)? {
+            return Err(Failure::denied("the redemption was made for another connection"));
+        }
+        if redemption.keys.tls != caller.incoming.caller {
+            return Err(Failure::denied("the redemption names another TLS key than the connection shows"));
+        }
+        let terms = {
+            let records = self.records.set().read();
+            if records.token_revoked(&redemption.token) {
+                return Err(Failure::denied("the token was revoked: ask the operator for a new one"));
+            }
+            records.winner(&Subject::Token(redemption.token)).map(|record| record.signed().clone())
+        };
+        let terms = terms.ok_or_else(|| {
+            Failure::not_found(
+                "this cluster does not know the token: it is wrong, or was made seconds ago and has not arrived here",
+            )
+        })?;
+        match self.log.propose(Command::Redeem { terms, redemption: call.redemption }).await? {
+            Decided::Redeemed(enrollment) => Ok(enrollment),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn release(&self, caller: &Caller<'_>, token: TokenId) -> Result<wire::ReleaseValue, Failure> {
+        let client = caller.client()?;
+        if !self.log.ledger().read().redeemed(&token).contains(&client) {
+            return Err(Failure::denied("this client did not redeem that token"));
+        }
+        let terms = self.records.set().read().token(&token).cloned();
+        let terms = terms.ok_or_else(|| Failure::retry("the token's terms have not reached this orchestrator yet"))?;
+        match self.vault.get(&token)? {
+            Some(value) => Ok(wire::ReleaseValue { value, terms }),
+            None => Err(Failure::retry(
+                "this orchestrator does not hold the token's release value; another may, unless the token has expired",
+            )),
+        }
+    }
+
+    async fn acknowledge(&self, caller: &Caller<'_>, token: TokenId) -> Result<(), Failure> {
+        let client = caller.client()?;
+        let uses = self.records.set().read().token(&token).map_or(u32::MAX, |terms| terms.uses);
+        let erased = self.vault.acknowledge(token, client, uses).await?;
+        if erased {
+            self.tell_others(wire::EraseRelease { token }).await;
+        }
+        Ok(())
+    }
+
+    async fn put_release(&self, caller: &Caller<'_>, call: wire::PutRelease) -> Result<(), Failure> {
+        self.vault.put(call.clone()).await?;
+        if matches!(caller.standing, Standing::Admin(_)) {
+            self.tell_others(call).await;
+        }
+        Ok(())
+    }
+
+    /// Passes something on to every other orchestrator that answers soon.
+    async fn tell_others<C: wire::Call + Sync>(&self, call: C) {
+        let calls = self.peers.others().into_iter().map(|other| {
+            let (peers, call) = (self.peers.clone(), call.clone());
+            async move {
+                let _ = peers.call(other.id(), call, PASS_ON_PATIENCE).await;
+            }
+        });
+        futures_util::future::join_all(calls).await;
+    }
+
+    // ---- backups
+
+    fn configure(&self, caller: &Caller<'_>) -> Result<Vec<Signed>, Failure> {
+        let client = caller.client()?;
+        let domain = self.log.ledger().read().enrollment(&client).map(|enrollment| enrollment.domain);
+        let records = self.records.set().read();
+        let domain = domain.and_then(|id| records.domain(&id)).ok_or_else(not_here_yet)?;
+        let subjects = [Subject::Keyset, Subject::Domain(domain.id), Subject::Storage(domain.repository)];
+        subjects
+            .iter()
+            .map(|subject| records.winner(subject).map(|record| record.signed().clone()).ok_or_else(not_here_yet))
+            .collect()
+    }
+
+    async fn grant(&self, caller: &Caller<'_>, call: wire::Grant) -> Result<protocol::commands::Lease, Failure> {
+        let client = caller.client()?;
+        match self.log.propose(Command::Grant { client, repository: call.repository }).await? {
+            Decided::Granted(lease) => Ok(lease),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn mint_puts(&self, caller: &Caller<'_>, call: &wire::MintPuts) -> Result<Vec<wire::PutTicket>, Failure> {
+        let client = caller.client()?;
+        self.checked(|| tickets::may_put(&self.log.ledger().read(), &client, call)).await?;
+        let steward = self.stewards.of(&call.repository)?;
+        let now = self.env.clock.now();
+        let mint = |object: &wire::PutRequest| {
+            steward
+                .mint_put(&object.key.to_string(), object.len, &object.key.name.hash, now)
+                .map_err(|error| Failure::invalid(error.to_string()))
+        };
+        call.objects.iter().map(mint).collect()
+    }
+
+    async fn mint_gets(&self, caller: &Caller<'_>, call: &wire::MintGets) -> Result<Vec<wire::ReadTicket>, Failure> {
+        let client = caller.client()?;
+        self.checked(|| tickets::may_get(&self.log.ledger().read(), &client, call)).await?;
+        let steward = self.stewards.of(&call.repository)?;
+        let now = self.env.clock.now();
+        let mint = |key: &protocol::names::ObjectKey| {
+            steward.mint_get(&key.to_string(), now).map_err(|error| Failure::invalid(error.to_string()))
+        };
+        call.objects.iter().map(mint).collect()
+    }
+
+    /// Checks against this replica; if it says no, catches up and checks again.
+    async fn checked(&self, check: impl Fn() -> Result<(), Failure>) -> Result<(), Failure> {
+        if check().is_ok() {
+            return Ok(());
+        }
+        self.log.sync().await?;
+        check()
+    }
+
+    async fn commit(&self, caller: &Caller<'_>, call: wire::Commit) -> Result<SnapshotId, Failure> {
+        let client = caller.client()?;
+        let commit_key = {
+            let ledger = self.log.ledger().read();
+            ledger.enrollment(&client).map(|enrollment| enrollment.keys.commit).ok_or_else(not_here_yet)?
+        };
+        let steward = self.stewards.of(&call.repository)?;
+        let path = protocol::names::Place::Snapshot(client).object(call.commit.object).to_string();
+        let bytes = steward.get(&path, limits::OBJECT_BYTES_MAX).await.map_err(|error| match error {
+            env::store::StoreError::NotFound { .. } => {
+                Failure::retry("the commit object is not in the storage: upload it, then commit again")
+            }
+            other => Failure::retry(format!("cannot read the commit object: {other}")),
+        })?;
+        let read = super::commits::read(&bytes, &commit_key)?;
+        let expected = commit_check::Expected {
+            client: &client,
+            commit_key: &commit_key,
+            repository: &call.repository,
+            claimed: &call.commit,
+        };
+        commit_check::agree(expected, &read)?;
+        match self.log.propose(Command::Commit { client, commit: call.commit }).await? {
+            Decided::Committed(snapshot) => Ok(snapshot),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn close(&self, caller: &Caller<'_>, call: wire::Close) -> Result<(), Failure> {
+        let client = caller.client()?;
+        match self.log.propose(Command::Close { client, lease: call.lease }).await? {
+            Decided::Closed => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn list_snapshots(
+        &self,
+        caller: &Caller<'_>,
+        call: &wire::ListSnapshots,
+    ) -> Result<Vec<protocol::commands::SnapshotRecord>, Failure> {
+        let client = match (caller.standing.client(), call.client) {
+            (Some(own), None) => own,
+            (Some(own), Some(asked)) if own == asked => own,
+            (Some(_), Some(_)) => return Err(Failure::denied("a client sees its own snapshots only")),
+            (None, Some(asked)) => asked,
+            (None, None) => return Err(Failure::invalid("say whose snapshots to list")),
+        };
+        self.log.sync().await?;
+        Ok(self.log.ledger().read().snapshots(&client).into_iter().cloned().collect())
+    }
+
+    // ---- administration
+
+    async fn submit(&self, call: wire::Submit) -> Result<(), Failure> {
+        let records = self.records.open(call.records)?;
+        self.check_authors(&records)?;
+        let push = wire::Push { records: records.iter().map(|record| record.signed().clone()).collect() };
+        self.records.insert(records).await?;
+        // Whoever acts on a fresh record next may ask any orchestrator: those that are
+        // alive have it when this returns, the others pull it when they are back.
+        self.tell_others(push).await;
+        Ok(())
+    }
+
+    /// A record whose author the newest keyset does not admit would never win: its
+    /// sender should hear that now.
+    fn check_authors(&self, records: &[Record]) -> Result<(), Failure> {
+        let set = self.records.set().read();
+        let (_, keyset) = set.keyset().ok_or_else(not_here_yet)?;
+        for record in records {
+            let is_admin = keyset.admins.iter().any(|admin| admin.key == *record.author());
+            let is_keyset = matches!(record.payload(), Payload::Keyset(_));
+            if !is_admin && !is_keyset {
+                return Err(Failure::denied("a record's author is not an admin of this cluster"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn list_clients(&self) -> Result<Vec<wire::ClientStatus>, Failure> {
+        self.log.sync().await?;
+        let connected: Vec<ClientId> =
+            self.connections.open().iter().map(|(key, _)| ClientId::of_key(key)).collect();
+        let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
+        let status = |enrollment: &Enrollment| wire::ClientStatus {
+            enrollment: enrollment.clone(),
+            revoked: records.client_revoked(&enrollment.client),
+            connected: connected.contains(&enrollment.client),
+            snapshots: ledger.snapshots_count(&enrollment.client) as u64,
+            newest: ledger.snapshot_newest(&enrollment.client).map(|snapshot| snapshot.at),
+            lease: ledger.open_leases().find(|lease| lease.client == enrollment.client).map(|lease| lease.id),
+        };
+        Ok(ledger.enrollments().map(status).collect())
+    }
+
+    fn get_records(&self, call: &wire::GetRecords) -> Vec<Signed> {
+        let records = self.records.set().read();
+        let wanted = |record: &&Record| call.subjects.is_empty() || call.subjects.contains(&record.subject());
+        let public = |record: &&Record| !matches!(record.subject(), Subject::Secret(SecretId::StorageMinting(_)));
+        records
+            .winners()
+            .filter(wanted)
+            .filter(|record| !call.subjects.is_empty() || public(record))
+            .take(limits::RECORDS_PER_FRAME_MAX)
+            .map(|record| record.signed().clone())
+            .collect()
+    }
+
+    fn pull(&self, call: &wire::Pull) -> Vec<Signed> {
+        let records = self.records.set().read();
+        records.missing(call.shard, &call.have).into_iter().map(|record| record.signed().clone()).collect()
+    }
+
+    fn status(&self) -> wire::NodeStatus {
+        let log = self.log.status();
+        let alive = self.gossip.alive();
+        let open = self.connections.open();
+        let clients: Vec<u64> = open
+            .iter()
+            .filter(|(key, _)| matches!(self.standing(key), Standing::Client(_) | Standing::Stranger))
+            .map(|(_, bytes)| *bytes)
+            .collect();
+        let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
+        let (number, roster) = records
+            .keyset()
+            .map(|(number, keyset)| (number, keyset.orchestrators.clone()))
+            .unwrap_or_default();
+        let peer = |other: &protocol::records::Orchestrator| wire::PeerStatus {
+            node: other.id(),
+            name: other.name.clone(),
+            address: other.address.clone(),
+            alive: other.id() == self.me || alive.contains(&other.id()),
+            voter: log.voters.contains(&other.id()),
+        };
+        wire::NodeStatus {
+            node: self.me,
+            keyset: number,
+            leader: log.leader,
+            term: log.term,
+            applied: log.applied,
+            decided: ledger.decided(),
+            clock: self.env.clock.now(),
+            records: records.digest(),
+            records_count: records.len() as u64,
+            peers: roster.iter().map(peer).collect(),
+            clients_connected: clients.len() as u64,
+            client_bytes_received: self.client_bytes.closed() + clients.iter().sum::<u64>(),
+        }
+    }
+}
+
+/// Who makes a call, and how.
+struct Caller<'a> {
+    standing: Standing,
+    incoming: &'a Incoming,
+}
+
+impl Caller<'_> {
+    fn client(&self) -> Result<ClientId, Failure> {
+        self.standing.client().ok_or_else(|| Failure::denied("only an enrolled client may ask this"))
+    }
+}
+
+fn not_here_yet() -> Failure {
+    Failure::retry("this orchestrator has not caught up with the cluster yet: try again, or try another")
+}
+
+fn unexpected(decided: &Decided) -> Failure {
+    Failure::new(Code::Internal, format!("the log decided something else: {decided:?}"))
+}

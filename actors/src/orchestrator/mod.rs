@@ -1,0 +1,395 @@
+//! The orchestrator role.
+//!
+//! Before its adoption a node answers `Hello` and `Adopt` only. Adopted, it opens
+//! its seat: records, log, gossip, vault, and a desk that answers with them.
+//!
+//! Invariant: a seat is whole or it is not there. If one of its actors fails, all
+//! of them end, and the seat is opened again from disk; callers meanwhile are told
+//! to retry.
+
+mod clerk;
+mod commits;
+mod desk;
+mod gossip;
+mod records;
+mod stewards;
+mod vault;
+
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use control::{Ledger, Standing};
+use env::Env;
+use protocol::{
+    codec,
+    failure::Failure,
+    ids::{ClusterId, NodeId, PublicKey},
+    records::{Payload, Record},
+    wire::{self, Answer, Reply, Request},
+};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+
+use self::{
+    desk::Desk,
+    gossip::Gossip,
+    records::{Loaded, Records},
+    stewards::Stewards,
+    vault::Vault,
+};
+use crate::{
+    AGENT,
+    identity::{Identity, storage_failure},
+    log::Log,
+    net::{Connections, Endpoint, Incoming, Meter, Peers, Service, server},
+    shared::Shared,
+    tasks::Tasks,
+};
+
+/// Holds the root's public key and the keyset of the adoption: what a node needs
+/// to know which cluster it belongs to. `version ‖ postcard(Membership)`.
+const CLUSTER_FILE: &str = "cluster";
+const GENERATION_FILE: &str = "generation";
+/// Between the end of a seat and the attempt to open it again.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+/// The incarnation of a ledger that was never rebuilt.
+const FIRST_INCARNATION: u32 = 1;
+
+/// Starts the role: serves on `endpoint` from now on.
+pub async fn start(
+    env: &Env,
+    identity: &Identity,
+    endpoint: Endpoint,
+    supervisor: &ActorCell,
+) -> Result<ActorRef<Message>, Failure> {
+    let arguments = Arguments { env: env.clone(), identity: identity.clone(), endpoint };
+    let (actor, _) = Actor::spawn_linked(None, Orchestrator, arguments, supervisor.clone())
+        .await
+        .map_err(|error| Failure::internal(format!("cannot start the orchestrator: {error}")))?;
+    Ok(actor)
+}
+
+/// What the orchestrator is told.
+pub enum Message {
+    /// Join a cluster.
+    Adopt(wire::Adopt, RpcReplyPort<Result<(), Failure>>),
+    /// Open the seat again after one of its actors failed.
+    Reopen,
+}
+
+struct Orchestrator;
+
+/// What it is started with.
+struct Arguments {
+    env: Env,
+    identity: Identity,
+    endpoint: Endpoint,
+}
+
+struct State {
+    env: Env,
+    identity: Identity,
+    endpoint: Endpoint,
+    front: Arc<Front>,
+    connections: Connections,
+    client_bytes: Arc<Meter>,
+    membership: Option<wire::Adopt>,
+    seat: Option<Desk>,
+    /// Serving ends with these.
+    tasks: Tasks,
+}
+
+impl Actor for Orchestrator {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let Arguments { env, identity, endpoint } = arguments;
+        let client_bytes = Arc::new(Meter::default());
+        let front = Arc::new(Front {
+            card: identity.card(),
+            me: identity.node(),
+            desk: Shared::new(None),
+            client_bytes: client_bytes.clone(),
+            actor: myself.clone(),
+        });
+        let mut state = State {
+            membership: read_membership(&env)?,
+            env,
+            identity,
+            endpoint: endpoint.clone(),
+            front: front.clone(),
+            connections: Connections::default(),
+            client_bytes,
+            seat: None,
+            tasks: Tasks::new(),
+        };
+        if state.membership.is_some() {
+            state.open_seat(&myself).await?;
+        }
+        let serving = server::serve(endpoint, front, state.connections.clone(), state.tasks.clone());
+        state.tasks.spawn(serving);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Adopt(adopt, reply) => {
+                let _ = reply.send(state.adopt(&myself, adopt).await);
+            }
+            Message::Reopen => {
+                if state.seat.is_none()
+                    && let Err(failure) = state.open_seat(&myself).await
+                {
+                    tracing::error!(%failure, "cannot open the orchestrator's state; trying again");
+                    state.reopen_later(&myself);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Message>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(_, reason) = event {
+            tracing::error!(%reason, "a part of the orchestrator failed; starting it again from disk");
+            state.close_seat(&myself).await;
+            state.reopen_later(&myself);
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, myself: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.close_seat(&myself).await;
+        state.endpoint.close().await;
+        Ok(())
+    }
+}
+
+impl State {
+    async fn adopt(&mut self, myself: &ActorRef<Message>, adopt: wire::Adopt) -> Result<(), Failure> {
+        check_adoption(&adopt, &self.identity)?;
+        match &self.membership {
+            Some(known) if known.root == adopt.root => return Ok(()),
+            Some(_) => {
+                return Err(Failure::denied(
+                    "this node belongs to another cluster: give it an empty data directory to move it",
+                ));
+            }
+            None => {}
+        }
+        let mut bytes = vec![0];
+        bytes.extend(codec::encode(&adopt));
+        let disk = &*self.env.disk;
+        disk.replace(CLUSTER_FILE, &bytes).map_err(|error| storage_failure("write", disk, &error))?;
+        self.membership = Some(adopt);
+        self.open_seat(myself).await
+    }
+
+    fn reopen_later(&self, myself: &ActorRef<Message>) {
+        let (clock, myself) = (self.env.clock.clone(), myself.clone());
+        self.tasks.spawn(async move {
+            clock.sleep(REOPEN_PAUSE).await;
+            let _ = myself.cast(Message::Reopen);
+        });
+    }
+
+    /// Ends the seat's actors, so that its databases are closed.
+    async fn close_seat(&mut self, myself: &ActorRef<Message>) {
+        self.front.desk.write(|desk| *desk = None);
+        if let Some(desk) = self.seat.take() {
+            desk.log.stop().await;
+        }
+        myself.stop_children_and_wait(None, None).await;
+    }
+
+    async fn open_seat(&mut self, myself: &ActorRef<Message>) -> Result<(), Failure> {
+        let opened = self.try_open_seat(myself).await;
+        if opened.is_err() {
+            self.close_seat(myself).await;
+        }
+        opened
+    }
+
+    async fn try_open_seat(&mut self, myself: &ActorRef<Message>) -> Result<(), Failure> {
+        let adoption = self.membership.clone().ok_or_else(|| Failure::internal("not adopted"))?;
+        let (env, me, supervisor) = (&self.env, self.identity.node(), myself.get_cell());
+        let cluster = ClusterId::of_root(&adoption.root);
+
+        let loaded = Loaded::load(env, adoption.root)?;
+        let set = loaded.set.clone();
+        let peers = Peers::new(self.endpoint.clone(), set.clone(), me);
+        let records = Records::start(env, loaded, peers.clone(), &supervisor).await?;
+        let keyset = Record::open(adoption.keyset.clone(), &cluster)?;
+        records.insert(vec![keyset.clone()]).await?;
+
+        let empty = Ledger::new(cluster, adoption.root, FIRST_INCARNATION);
+        let log = Log::start(env, self.identity.voter(), empty, peers.clone(), &supervisor).await?;
+        // Kept at once, so that a failure below still closes the log's database.
+        let start = gossip::Start {
+            cluster,
+            me,
+            generation: next_generation(env)?,
+            addresses: resolve_roster(env, &records).await?,
+        };
+        let gossip = Gossip::start(env, start, peers.clone(), records.clone(), &supervisor).await?;
+        let desk = Desk {
+            env: env.clone(),
+            me,
+            stewards: Stewards::new(env, self.identity.clone(), set),
+            vault: Vault::open(env)?,
+            records,
+            log: log.clone(),
+            gossip,
+            peers,
+            connections: self.connections.clone(),
+            client_bytes: self.client_bytes.clone(),
+        };
+        clerk::start(desk.clone(), self.front.clone(), &supervisor)
+            .await
+            .map_err(|error| Failure::internal(format!("cannot start the clerk: {error}")))?;
+        if let (true, Payload::Keyset(keyset)) = (adoption.genesis, keyset.payload()) {
+            let members: BTreeMap<u64, NodeId> =
+                keyset.orchestrators.iter().map(|member| (member.voter, member.id())).collect();
+            log.begin(members).await?;
+        }
+        self.seat = Some(desk.clone());
+        self.front.desk.write(|front| *front = Some(desk));
+        Ok(())
+    }
+}
+
+/// What others meet first: answers by itself before the adoption, and passes on to
+/// the desk after it.
+struct Front {
+    card: wire::NodeCard,
+    me: NodeId,
+    desk: Shared<Option<Desk>>,
+    client_bytes: Arc<Meter>,
+    actor: ActorRef<Message>,
+}
+
+impl Front {
+    fn desk(&self) -> Option<Desk> {
+        self.desk.read().clone()
+    }
+
+    fn welcome(&self) -> wire::Welcome {
+        let keyset = self
+            .desk()
+            .and_then(|desk| desk.records.set().read().keyset_record().map(|record| record.signed().clone()));
+        wire::Welcome { agent: AGENT.into(), card: self.card.clone(), keyset }
+    }
+}
+
+#[async_trait]
+impl Service for Front {
+    async fn answer(&self, incoming: Incoming) -> Answer {
+        match &incoming.request {
+            Request::Hello(_) => Ok(Reply::Welcome(self.welcome())),
+            Request::Adopt(adopt) => {
+                let adopt = adopt.clone();
+                ractor::call!(self.actor, |reply| Message::Adopt(adopt, reply))
+                    .map_err(|_| Failure::retry("the node is restarting: try again"))?
+                    .map(Reply::Adopted)
+            }
+            _ => match self.desk() {
+                Some(desk) => desk.answer(incoming).await,
+                None => Err(Failure::retry(format!(
+                    "node {} is not ready: it is starting, or waits to be adopted by `nuthatch cluster init`",
+                    self.me
+                ))),
+            },
+        }
+    }
+
+    fn gossip(&self, from: &PublicKey, message: Vec<u8>) {
+        if let Some(desk) = self.desk()
+            && let Standing::Orchestrator(node) = desk.standing(from)
+        {
+            desk.gossip.take(node, &message);
+        }
+    }
+
+    fn admits(&self, key: &PublicKey) -> bool {
+        self.desk().is_none_or(|desk| desk.standing(key) != Standing::Revoked)
+    }
+
+    fn left(&self, key: &PublicKey, received: u64) {
+        let is_client = self
+            .desk()
+            .is_some_and(|desk| matches!(desk.standing(key), Standing::Client(_) | Standing::Stranger | Standing::Revoked));
+        if is_client {
+            self.client_bytes.add(received);
+        }
+    }
+}
+
+/// A keyset signed by the root that names this node as it is.
+fn check_adoption(adopt: &wire::Adopt, identity: &Identity) -> Result<(), Failure> {
+    let record = Record::open(adopt.keyset.clone(), &ClusterId::of_root(&adopt.root))?;
+    let Payload::Keyset(keyset) = record.payload() else {
+        return Err(Failure::invalid("the adoption carries a record that is not a keyset"));
+    };
+    if *record.author() != adopt.root {
+        return Err(Failure::denied("the keyset is not signed by the cluster's root key"));
+    }
+    let card = identity.card();
+    let named = keyset.orchestrators.iter().any(|orchestrator| {
+        orchestrator.key == identity.key() && orchestrator.voter == card.voter && orchestrator.sealing == card.sealing
+    });
+    if named { Ok(()) } else { Err(Failure::invalid("the keyset does not name this node with its present keys")) }
+}
+
+fn read_membership(env: &Env) -> Result<Option<wire::Adopt>, Failure> {
+    let disk = &*env.disk;
+    match disk.read(CLUSTER_FILE) {
+        Ok(bytes) => match bytes.split_first() {
+            Some((0, body)) => Ok(Some(codec::decode("cluster file", body)?)),
+            Some((version, _)) => {
+                Err(codec::DecodeError::UnknownVersion { what: "cluster file", found: *version, known: 0 }.into())
+            }
+            None => Err(Failure::corrupt(format!("the cluster file in {} is empty", disk.place()))),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(storage_failure("read", disk, &error)),
+    }
+}
+
+/// Counts the starts of this node, durably: gossip tells its lives apart by it.
+fn next_generation(env: &Env) -> Result<u64, Failure> {
+    let disk = &*env.disk;
+    let last = match disk.read(GENERATION_FILE) {
+        Ok(bytes) => bytes.try_into().map(u64::from_le_bytes).unwrap_or(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(storage_failure("read", disk, &error)),
+    };
+    // The wall clock joins in, so that a lost count does not bring back an old life.
+    let next = last.max(env.clock.now().0) + 1;
+    disk.replace(GENERATION_FILE, &next.to_le_bytes()).map_err(|error| storage_failure("write", disk, &error))?;
+    Ok(next)
+}
+
+async fn resolve_roster(env: &Env, records: &Records) -> Result<BTreeMap<NodeId, SocketAddr>, Failure> {
+    let roster = records.set().read().keyset().map(|(_, keyset)| keyset.orchestrators.clone()).unwrap_or_default();
+    let mut addresses = BTreeMap::new();
+    for orchestrator in roster {
+        let resolved = env.net.resolve(&orchestrator.address).await;
+        match resolved.ok().and_then(|found| found.first().copied()) {
+            Some(address) => {
+                addresses.insert(orchestrator.id(), address);
+            }
+            None => tracing::warn!(address = orchestrator.address, "cannot resolve an orchestrator's address"),
+        }
+    }
+    Ok(addresses)
+}

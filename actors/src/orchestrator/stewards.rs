@@ -1,0 +1,76 @@
+//! The storages' stewards, made from sealed credentials when they are first needed.
+//!
+//! Invariant: a credential is opened in memory only, and forgotten when the record
+//! that carried it is replaced.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use control::records::RecordSet;
+use env::{Env, Steward};
+use protocol::{
+    codec,
+    failure::Failure,
+    ids::{Hash, RepositoryId},
+    records::{Payload, SecretId, StorageCredential, Subject},
+};
+
+use crate::{identity::Identity, shared::Shared};
+
+/// Makes and keeps stewards.
+#[derive(Clone)]
+pub struct Stewards(Arc<Inner>);
+
+struct Inner {
+    env: Env,
+    identity: Identity,
+    records: Shared<RecordSet>,
+    made: Mutex<BTreeMap<RepositoryId, Made>>,
+}
+
+struct Made {
+    /// The records it was made from.
+    from: [Hash; 2],
+    steward: Arc<dyn Steward>,
+}
+
+impl Stewards {
+    /// Stewards of the storages in `records`.
+    pub fn new(env: &Env, identity: Identity, records: Shared<RecordSet>) -> Self {
+        Self(Arc::new(Inner { env: env.clone(), identity, records, made: Mutex::default() }))
+    }
+
+    /// The steward of a repository.
+    pub fn of(&self, repository: &RepositoryId) -> Result<Arc<dyn Steward>, Failure> {
+        let inner = &*self.0;
+        let records = inner.records.read();
+        let subject = Subject::Secret(SecretId::StorageMinting(*repository));
+        let storage_record = records.winner(&Subject::Storage(*repository));
+        let storage_record = storage_record
+            .ok_or_else(|| Failure::not_found(format!("there is no storage for repository {repository}")))?;
+        let secret_record = records.winner(&subject).ok_or_else(|| {
+            Failure::retry(format!("the credential for repository {repository} has not reached this orchestrator yet"))
+        })?;
+        let from = [*storage_record.hash(), *secret_record.hash()];
+        let mut made = inner.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = made.get(repository).filter(|made| made.from == from) {
+            return Ok(made.steward.clone());
+        }
+        let (Payload::Storage(storage), Payload::Secret(secret)) = (storage_record.payload(), secret_record.payload())
+        else {
+            return Err(Failure::internal("a record stands under the wrong subject"));
+        };
+        let key = inner.identity.sealing();
+        let sealed = secret.boxes.iter().find(|sealed| sealed.to == key.public()).ok_or_else(|| {
+            Failure::retry(format!("the credential for repository {repository} is not sealed for this orchestrator"))
+        })?;
+        let opened = key.open(sealed, &codec::encode(&subject))?;
+        let credential: StorageCredential = codec::decode("storage credential", &opened)?;
+        let steward =
+            inner.env.storages.steward(storage, &credential).map_err(|error| Failure::invalid(error.to_string()))?;
+        made.insert(*repository, Made { from, steward: steward.clone() });
+        Ok(steward)
+    }
+}

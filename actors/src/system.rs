@@ -1,0 +1,189 @@
+//! A node: one endpoint, one supervision tree, and the roles that its settings name.
+//!
+//! Invariant: the root actor outlives its roles. A role that fails is started
+//! again; one that keeps failing ends the node, whose service manager decides.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use env::Env;
+use futures_util::future::BoxFuture;
+use protocol::{failure::Failure, ids::PublicKey};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use crate::{identity::Identity, net::Endpoint, orchestrator, tasks::Tasks};
+
+/// Starts that one role may need within one run of the node.
+const RESTARTS_MAX: u32 = 20;
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// Starts a role under the given supervisor.
+pub type StartRole = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, Failure>> + Send + Sync>;
+
+/// One role of a node.
+#[derive(Clone)]
+pub struct Role {
+    /// For people.
+    pub name: &'static str,
+    /// Starts it, again if it fails.
+    pub start: StartRole,
+}
+
+/// A running node.
+pub struct System {
+    root: ActorRef<Message>,
+    handle: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// An orchestrator that is about to run.
+pub struct Seat {
+    /// The role.
+    pub role: Role,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its key: what an operator compares before adopting it.
+    pub key: PublicKey,
+}
+
+/// Binds `listen`, and makes the orchestrator role.
+pub fn orchestrator(env: &Env, listen: SocketAddr) -> Result<Seat, Failure> {
+    let identity = Identity::load_or_create(&*env.disk, &*env.rng)?;
+    let endpoint = Endpoint::bind(env, &identity, listen, true)?;
+    let (address, key) = (endpoint.address()?, identity.key());
+    let env = env.clone();
+    let start: StartRole = Arc::new(move |supervisor| {
+        let (env, identity, endpoint) = (env.clone(), identity.clone(), endpoint.clone());
+        Box::pin(async move {
+            let actor = orchestrator::start(&env, &identity, endpoint, &supervisor).await?;
+            Ok(actor.get_cell())
+        })
+    });
+    Ok(Seat { role: Role { name: "orchestrator", start }, address, key })
+}
+
+impl System {
+    /// Starts the roles. Fails if one of them cannot start.
+    pub async fn start(env: &Env, roles: Vec<Role>) -> Result<Self, Failure> {
+        let (root, handle) = Actor::spawn(None, Root, (env.clone(), roles))
+            .await
+            .map_err(|error| Failure::internal(start_error(&error)))?;
+        Ok(Self { root, handle: Some(handle) })
+    }
+
+    /// Waits until the node has ended by itself.
+    pub async fn ended(&mut self) {
+        if let Some(handle) = &mut self.handle {
+            let _ = handle.await;
+            self.handle = None;
+        }
+    }
+
+    /// Ends all roles, in order, and waits for them.
+    pub async fn stop(mut self) {
+        self.root.stop(None);
+        self.ended().await;
+    }
+}
+
+/// ractor wraps the error of a start twice; a person wants the innermost.
+fn start_error(error: &ractor::SpawnErr) -> String {
+    match error {
+        ractor::SpawnErr::StartupFailed(reason) => reason.to_string(),
+        other => other.to_string(),
+    }
+}
+
+enum Message {
+    Restart(usize),
+}
+
+struct Root;
+
+struct Running {
+    role: Role,
+    actor: Option<ActorId>,
+    restarts: u32,
+}
+
+struct State {
+    env: Env,
+    roles: Vec<Running>,
+    tasks: Tasks,
+}
+
+impl Actor for Root {
+    type Msg = Message;
+    type State = State;
+    type Arguments = (Env, Vec<Role>);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        (env, roles): (Env, Vec<Role>),
+    ) -> Result<State, ActorProcessingErr> {
+        let mut running = Vec::new();
+        for role in roles {
+            let actor = (role.start)(myself.get_cell()).await?;
+            running.push(Running { role, actor: Some(actor.get_id()), restarts: 0 });
+        }
+        Ok(State { env, roles: running, tasks: Tasks::new() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        Message::Restart(place): Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(running) = state.roles.get_mut(place) else { return Ok(()) };
+        match (running.role.start)(myself.get_cell()).await {
+            Ok(actor) => running.actor = Some(actor.get_id()),
+            Err(failure) => {
+                tracing::error!(role = running.role.name, %failure, "cannot start a role again");
+                state.restart_later(&myself, place)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Message>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (ended, reason) = match event {
+            SupervisionEvent::ActorFailed(actor, reason) => (actor, reason.to_string()),
+            SupervisionEvent::ActorTerminated(actor, _, reason) => (actor, reason.unwrap_or_default()),
+            _ => return Ok(()),
+        };
+        let place = state.roles.iter().position(|running| running.actor == Some(ended.get_id()));
+        if let Some(place) = place {
+            tracing::error!(role = state.roles[place].role.name, reason, "a role ended; starting it again");
+            state.restart_later(&myself, place)?;
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, myself: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.roles.iter_mut().for_each(|running| running.actor = None);
+        myself.stop_children_and_wait(None, None).await;
+        Ok(())
+    }
+}
+
+impl State {
+    fn restart_later(&mut self, myself: &ActorRef<Message>, place: usize) -> Result<(), ActorProcessingErr> {
+        let running = &mut self.roles[place];
+        running.actor = None;
+        running.restarts += 1;
+        if running.restarts > RESTARTS_MAX {
+            return Err(format!("the role {} keeps failing: see the errors above", running.role.name).into());
+        }
+        let (clock, myself) = (self.env.clock.clone(), myself.clone());
+        self.tasks.spawn(async move {
+            clock.sleep(RESTART_PAUSE).await;
+            let _ = myself.cast(Message::Restart(place));
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! Buckets and objects as directories and files.
+//!
+//! Layout: `lock`, `drafts/<number>`, `buckets/<bucket>/<key>=`. The final `=`,
+//! which no key contains, tells the object `a` from the directory of `a/b`.
+//!
+//! Invariant: every name below `buckets` was checked by `Key` or `is_bucket`, so
+//! nothing leads out of the directory; and every file there is complete.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use protocol::limits::{OBJECT_PATH_BYTES_MAX, STORAGE_PATH_DEPTH_MAX};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+
+use super::draft::Draft;
+use crate::{
+    env::{FileLock, lock_file, private_dir, sync_dir},
+    store::{is_bucket, is_path},
+};
+
+/// Ends the name of every object's file.
+const OBJECT: &str = "=";
+/// Longest segment of a key, in bytes: what a file name holds beside the `=`.
+const SEGMENT_BYTES_MAX: usize = 254;
+
+/// The key of an object that this storage can hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// Checks a key; None if it cannot be kept here.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = text.len() <= OBJECT_PATH_BYTES_MAX
+            && is_path(text)
+            && text.split('/').count() <= STORAGE_PATH_DEPTH_MAX
+            && text.split('/').all(|segment| segment.len() <= SEGMENT_BYTES_MAX);
+        fits.then(|| Self(text.to_string()))
+    }
+}
+
+/// What is known of an object without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Its length in bytes.
+    pub len: u64,
+    /// When it was written.
+    pub written: SystemTime,
+}
+
+impl Facts {
+    fn of(metadata: &fs::Metadata) -> io::Result<Self> {
+        Ok(Self { len: metadata.len(), written: metadata.modified()? })
+    }
+
+    /// What tells it from another object that once had its name.
+    pub fn tag(&self) -> String {
+        let written = self.written.duration_since(UNIX_EPOCH).unwrap_or_default();
+        format!("{:x}-{:x}", written.as_nanos(), self.len)
+    }
+}
+
+/// What a listing asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// What keys start with.
+    pub prefix: String,
+    /// Only keys behind this one.
+    pub after: String,
+    /// How many keys at most.
+    pub max: usize,
+}
+
+/// One page of a listing, in the order of the keys' bytes.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Keys and facts.
+    pub objects: Vec<(String, Facts)>,
+    /// Whether there are more behind the last one.
+    pub more: bool,
+}
+
+/// The directory of one storage. All its functions block.
+#[derive(Debug)]
+pub struct Directory {
+    buckets: PathBuf,
+    drafts: PathBuf,
+    drafts_made: AtomicU64,
+    // Who opens the directory removes all drafts: there must be only one.
+    _lock: FileLock,
+}
+
+impl Directory {
+    /// Opens a directory and removes what a crash left unfinished. `WouldBlock` if
+    /// someone else has it open.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        private_dir(path)?;
+        let lock = lock_file(&path.join("lock"))?;
+        let (buckets, drafts) = (path.join("buckets"), path.join("drafts"));
+        private_dir(&buckets)?;
+        private_dir(&drafts)?;
+        for draft in fs::read_dir(&drafts)? {
+            fs::remove_file(draft?.path())?;
+        }
+        Ok(Self { buckets, drafts, drafts_made: AtomicU64::new(0), _lock: lock })
+    }
+
+    /// Makes a bucket; false if it exists.
+    pub fn create_bucket(&self, bucket: &str) -> io::Result<bool> {
+        let path = self.bucket(bucket)?;
+        if path.is_dir() {
+            return Ok(false);
+        }
+        private_dir(&path)?;
+        Ok(true)
+    }
+
+    /// Whether a bucket exists.
+    pub fn has_bucket(&self, bucket: &str) -> bool {
+        self.bucket(bucket).is_ok_and(|path| path.is_dir())
+    }
+
+    /// Starts an object that nobody sees yet.
+    pub fn draft(&self) -> io::Result<Draft> {
+        let number = self.drafts_made.fetch_add(1, Relaxed);
+        Draft::create(self.drafts.join(number.to_string()))
+    }
+
+    /// Makes a draft an object. `AlreadyExists` if there is one of that name; it stays as it is.
+    pub fn publish(&self, draft: Draft, bucket: &str, key: &Key) -> io::Result<()> {
+        let path = self.object(bucket, key)?;
+        let directory = parent(&path)?;
+        draft.sync()?;
+        match draft.link(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.has_bucket(bucket) => {
+                private_dir(directory)?;
+                draft.link(&path)?;
+            }
+            linked => linked?,
+        }
+        sync_dir(directory)
+    }
+
+    /// What is known of an object; `NotFound` if there is none.
+    pub fn facts(&self, bucket: &str, key: &Key) -> io::Result<Facts> {
+        Facts::of(&fs::symlink_metadata(self.object(bucket, key)?)?)
+    }
+
+    /// Opens an object for reading; `NotFound` if there is none.
+    pub fn open_object(&self, bucket: &str, key: &Key) -> io::Result<(File, Facts)> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(self.object(bucket, key)?, flags, Mode::empty())?);
+        let facts = Facts::of(&file.metadata()?)?;
+        Ok((file, facts))
+    }
+
+    /// Deletes an object, durably. It is no error if there is none.
+    pub fn delete(&self, bucket: &str, key: &Key) -> io::Result<()> {
+        let path = self.object(bucket, key)?;
+        match rustix::fs::unlink(&path) {
+            Ok(()) => sync_dir(parent(&path)?),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lists objects.
+    pub fn list(&self, bucket: &str, query: &Query) -> io::Result<Page> {
+        let mut page = Page::default();
+        walk(&self.bucket(bucket)?, "", query, &mut page)?;
+        Ok(page)
+    }
+
+    fn bucket(&self, bucket: &str) -> io::Result<PathBuf> {
+        if is_bucket(bucket) {
+            Ok(self.buckets.join(bucket))
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{bucket:?} is not a bucket name")))
+        }
+    }
+
+    fn object(&self, bucket: &str, key: &Key) -> io::Result<PathBuf> {
+        Ok(self.bucket(bucket)?.join(format!("{}{OBJECT}", key.0)))
+    }
+}
+
+fn parent(path: &Path) -> io::Result<&Path> {
+    path.parent().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// Adds to `page` what stands in the directory `path`, whose keys start with `above`.
+fn walk(path: &Path, above: &str, query: &Query, page: &mut Page) -> io::Result<()> {
+    // With a slash behind each directory, the order of these is the order of the keys.
+    let mut entries: Vec<String> = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if entry.file_type()?.is_dir() {
+            entries.push(format!("{above}{name}/"));
+        } else if let Some(name) = name.strip_suffix(OBJECT) {
+            entries.push(format!("{above}{name}"));
+        }
+    }
+    entries.sort_unstable();
+    for entry in entries {
+        if page.more {
+            break;
+        }
+        let name = &entry[above.len()..];
+        if let Some(name) = name.strip_suffix('/') {
+            let matches = entry.starts_with(&query.prefix) || query.prefix.starts_with(&entry);
+            let behind = entry > query.after || query.after.starts_with(&entry);
+            if matches && behind {
+                walk(&path.join(name), &entry, query, page)?;
+            }
+        } else if entry.starts_with(&query.prefix) && entry > query.after {
+            if page.objects.len() == query.max {
+                page.more = true;
+                break;
+            }
+            match fs::symlink_metadata(path.join(format!("{name}{OBJECT}"))) {
+                Ok(metadata) => page.objects.push((entry, Facts::of(&metadata)?)),
+                // Deleted since its directory was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! The built-in storage: one directory with an S3 face, for a first try.
+//!
+//! Invariant: an object is visible only when its bytes have the length and hash
+//! that its ticket signed, and are on the disk; it never changes afterwards. What
+//! a request asks for that this storage does not have is refused, never ignored.
+//!
+//! `StorageActor` owns the listener. `gate` refuses requests by their headers,
+//! the `s3s` crate checks signatures and speaks S3, `face` answers, and
+//! `directory` keeps the objects.
+
+mod directory;
+mod draft;
+mod face;
+mod gate;
+mod listener;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use ::env::{Blocking, Clock, run_blocking};
+use protocol::records::StorageCredential;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
+
+use self::{directory::Directory, listener::Listener};
+
+/// How long requests that are being served may take to finish when the storage stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the storage serves, and where.
+#[derive(Debug, Clone)]
+pub struct StorageSettings {
+    /// Where the objects lie. Made, for its owner only, if it does not exist.
+    pub directory: PathBuf,
+    /// A loopback address; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// A bucket that exists from the start.
+    pub bucket: String,
+    /// Who may do everything here.
+    pub credential: StorageCredential,
+}
+
+/// What a `StorageActor` is started with.
+pub struct StorageArguments {
+    /// What to serve.
+    pub settings: StorageSettings,
+    /// For the disk's work.
+    pub blocking: Arc<dyn Blocking>,
+    /// For pauses.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a `StorageActor` can be told.
+#[derive(Debug)]
+pub enum StorageMessage {
+    /// Tells the address that clients connect to.
+    Address(RpcReplyPort<SocketAddr>),
+    /// The listener ended by itself: the actor fails, for its supervisor to see.
+    Ended,
+}
+
+/// What a `StorageActor` remembers.
+pub struct StorageState {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    // Ends the listener, and with it all connections, when it is dropped.
+    listener: JoinSet<()>,
+}
+
+/// Serves one directory. It starts only when it is ready to be connected to; when
+/// it is stopped it finishes what it is doing, when it is killed nothing goes on.
+#[derive(Debug)]
+pub struct StorageActor;
+
+impl Actor for StorageActor {
+    type Msg = StorageMessage;
+    type State = StorageState;
+    type Arguments = StorageArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<StorageMessage>,
+        arguments: StorageArguments,
+    ) -> Result<StorageState, ActorProcessingErr> {
+        let StorageArguments { settings, blocking, clock } = arguments;
+        if !settings.listen.ip().is_loopback() {
+            let reason = format!(
+                "the built-in storage speaks plain HTTP, so it listens on loopback only, not on {}: use 127.0.0.1",
+                settings.listen
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason).into());
+        }
+        let (path, bucket) = (settings.directory.clone(), settings.bucket.clone());
+        let directory = run_blocking(&*blocking, move || open(path, &bucket)).await?;
+        let listener = TcpListener::bind(settings.listen).await?;
+        let address = listener.local_addr()?;
+        let (stop, stopping) = watch::channel(false);
+        let listener = Listener {
+            listener,
+            service: face::service(Arc::new(directory), blocking, &settings.credential),
+            clock,
+            stopping,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            listener.serve(GRACE).await;
+            // An actor that is gone needs no news.
+            let _ = myself.send_message(StorageMessage::Ended);
+        });
+        tracing::info!(%address, directory = %settings.directory.display(), "the storage serves");
+        Ok(StorageState { address, stop, listener: tasks })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<StorageMessage>,
+        message: StorageMessage,
+        state: &mut StorageState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            StorageMessage::Address(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(state.address);
+                Ok(())
+            }
+            StorageMessage::Ended => Err("the storage's listener has ended".into()),
+        }
+    }
+
+    async fn post_stop(&self, _: ActorRef<StorageMessage>, state: &mut StorageState) -> Result<(), ActorProcessingErr> {
+        let _ = state.stop.send(true);
+        if timeout(GRACE * 2, state.listener.join_next()).await.is_err() {
+            tracing::warn!("the storage's connections did not end in time; they are cut");
+        }
+        Ok(())
+    }
+}
+
+fn open(path: PathBuf, bucket: &str) -> io::Result<Directory> {
+    let directory = Directory::open(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            io::Error::new(error.kind(), format!("another process serves {} already", path.display()))
+        }
+        kind => io::Error::new(kind, format!("{} cannot hold a storage: {error}", path.display())),
+    })?;
+    directory.create_bucket(bucket)?;
+    Ok(directory)
+}

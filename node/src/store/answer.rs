@@ -1,0 +1,111 @@
+//! What a storage's answers mean for the caller.
+
+use ::env::store::StoreError;
+
+/// Characters kept of what a storage says about a failure.
+const TEXT_CHARS_MAX: usize = 300;
+
+/// What one answer means that is not a success. `code` and `message` are those of
+/// S3's error document, as far as there is one.
+pub fn failure(what: &str, status: u16, code: Option<&str>, message: Option<&str>) -> StoreError {
+    let what = what.to_string();
+    let answer = text(status, code, message);
+    match (status, code.unwrap_or_default()) {
+        // A quota is full for longer than a retry lasts.
+        (507, _) | (_, "QuotaExceeded" | "InsufficientStorage") => StoreError::Full { what, answer },
+        // Nothing the caller asks for is in a bucket that is not there.
+        (_, "NoSuchBucket") => StoreError::Refused { what, answer },
+        (404, _) => StoreError::NotFound { what },
+        (412, _) => StoreError::Exists { what },
+        // The storage waited in vain, was too busy, or met a race.
+        (408 | 409 | 425 | 429, _) | (400, "RequestTimeout" | "SlowDown") => StoreError::Unclear { what, reason: answer },
+        // A redirect names another region or server: asking again changes nothing.
+        (300..=399 | 400..=499, _) => StoreError::Refused { what, answer },
+        _ => StoreError::Unclear { what, reason: answer },
+    }
+}
+
+/// What an error document that stands in an answer's body means.
+pub fn failure_in(what: &str, status: u16, body: &[u8]) -> StoreError {
+    let body = String::from_utf8_lossy(body);
+    failure(what, status, element(&body, "Code"), element(&body, "Message"))
+}
+
+/// What a failure of the `s3` crate means.
+pub fn failure_of(what: &str, error: &s3::Error) -> StoreError {
+    match error {
+        s3::Error::Api { status, code, message, .. } | s3::Error::RateLimited { status, code, message, .. } => {
+            failure(what, status.as_u16(), code.as_deref(), message.as_deref())
+        }
+        s3::Error::InvalidConfig { message } | s3::Error::Signing { message } => {
+            StoreError::Invalid { reason: format!("{what} cannot be asked for: {message}") }
+        }
+        other => unclear(what, other),
+    }
+}
+
+/// The answer did not come, or not whole.
+pub fn unclear(what: &str, error: &dyn std::error::Error) -> StoreError {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !reason.contains(&cause_text) {
+            reason = format!("{reason}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    StoreError::Unclear { what: what.to_string(), reason: clean(&reason) }
+}
+
+fn text(status: u16, code: Option<&str>, message: Option<&str>) -> String {
+    let said: Vec<&str> = [code, message].into_iter().flatten().filter(|part| !part.trim().is_empty()).collect();
+    match said.is_empty() {
+        true => format!("HTTP status {status}"),
+        false => clean(&format!("{} (HTTP status {status})", said.join(": "))),
+    }
+}
+
+/// A server's words, fit for a terminal and a log.
+fn clean(words: &str) -> String {
+    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_CHARS_MAX).collect()
+}
+
+/// The text of the first element of this name. Error documents are flat, so this
+/// needs no parser that could be led astray.
+fn element<'a>(document: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = document.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once("</")?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(code: &str) -> String {
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>so\u{1b}[31m</Message></Error>")
+    }
+
+    #[test]
+    fn each_status_says_what_to_do() {
+        let of = |status, code: &str| failure_in("a", status, body(code).as_bytes());
+        assert!(matches!(of(404, "NoSuchKey"), StoreError::NotFound { .. }));
+        assert!(matches!(of(404, "NoSuchBucket"), StoreError::Refused { .. }));
+        assert!(matches!(of(412, "PreconditionFailed"), StoreError::Exists { .. }));
+        for status in [400, 401, 403] {
+            assert!(matches!(of(status, "SignatureDoesNotMatch"), StoreError::Refused { .. }));
+        }
+        assert!(matches!(of(403, "QuotaExceeded"), StoreError::Full { .. }));
+        assert!(matches!(of(507, ""), StoreError::Full { .. }));
+        for (status, code) in [(500, "InternalError"), (503, "SlowDown"), (409, "ConditionalRequestConflict"), (400, "RequestTimeout")] {
+            assert!(matches!(of(status, code), StoreError::Unclear { .. }), "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn the_storages_words_arrive_without_control_characters() {
+        let error = failure_in("a", 403, body("AccessDenied").as_bytes()).to_string();
+        assert_eq!(error, "the storage refused a: AccessDenied: so [31m (HTTP status 403)");
+        assert_eq!(failure("a", 502, None, None).to_string(), "no clear answer from the storage about a: HTTP status 502");
+    }
+}

@@ -1,1 +1,0 @@
-//! On-storage formats. `FORMAT.md` is the reference.

@@ -1,0 +1,388 @@
+//! A machine's data directory, in memory, with the gap between written and
+//! durable that real disks have.
+//!
+//! Invariant: what was synced, or replaced by `replace`, survives everything but
+//! a wipe. Of what a database wrote since its last sync, a loss of power keeps
+//! nothing, a prefix, or any part of it in any order, torn at sectors.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    ops::Range,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use crate::kernel::{Life, fault::Moment, lock, rng::Stream};
+
+/// What a disk writes whole or not at all, in bytes.
+const SECTOR_BYTES: usize = 512;
+/// Largest database of a simulated node: it is all in memory.
+const DATABASE_BYTES_MAX: u64 = 256 << 20;
+
+/// What of the machine's data directory survives its lives.
+#[derive(Debug)]
+pub struct Drive {
+    contents: Mutex<Contents>,
+    sync_us: Range<u64>,
+    costs: Mutex<Stream>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    small: BTreeMap<String, Vec<u8>>,
+    databases: BTreeMap<String, Database>,
+    /// Names of open databases and taken locks, by the life that holds them.
+    held: BTreeMap<(Holding, String), u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Holding {
+    Database,
+    Lock,
+}
+
+/// One database file.
+#[derive(Debug, Default, Clone)]
+struct Database {
+    /// What a process reads.
+    seen: Vec<u8>,
+    /// What would be there after a loss of power.
+    durable: Vec<u8>,
+    /// What leads from the one to the other, in order.
+    unsynced: Vec<Change>,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Length(usize),
+    Write { offset: usize, bytes: Vec<u8> },
+}
+
+impl Change {
+    fn apply(&self, file: &mut Vec<u8>) {
+        match self {
+            Self::Length(length) => file.resize(*length, 0),
+            Self::Write { offset, bytes } => {
+                let end = offset + bytes.len();
+                if file.len() < end {
+                    file.resize(end, 0);
+                }
+                file[*offset..end].copy_from_slice(bytes);
+            }
+        }
+    }
+
+    /// Applies some of its sectors.
+    fn tear(&self, file: &mut Vec<u8>, stream: &mut Stream) {
+        let Self::Write { offset, bytes } = self else { return self.apply(file) };
+        for (sector, bytes) in bytes.chunks(SECTOR_BYTES).enumerate() {
+            if stream.chance(500_000) {
+                Self::Write { offset: offset + sector * SECTOR_BYTES, bytes: bytes.to_vec() }.apply(file);
+            }
+        }
+    }
+}
+
+impl Database {
+    fn sync(&mut self) {
+        for change in self.unsynced.drain(..) {
+            change.apply(&mut self.durable);
+        }
+    }
+
+    fn lose_power(&mut self, stream: &mut Stream) {
+        let changes = std::mem::take(&mut self.unsynced);
+        match stream.below(3) {
+            0 => {}
+            1 => {
+                let kept = stream.below(changes.len() as u64 + 1) as usize;
+                changes[..kept].iter().for_each(|change| change.apply(&mut self.durable));
+                if let Some(torn) = changes.get(kept) {
+                    torn.tear(&mut self.durable, stream);
+                }
+            }
+            _ => {
+                for change in &changes {
+                    match stream.below(3) {
+                        0 => {}
+                        1 => change.apply(&mut self.durable),
+                        _ => change.tear(&mut self.durable, stream),
+                    }
+                }
+            }
+        }
+        self.seen.clone_from(&self.durable);
+    }
+}
+
+impl Drive {
+    /// An empty one, whose syncs take so many microseconds.
+    pub fn new(sync_us: Range<u64>, costs: Stream) -> Self {
+        Self { contents: Mutex::default(), sync_us, costs: Mutex::new(costs) }
+    }
+
+    /// The machine lost power.
+    pub fn lose_power(&self, stream: &mut Stream) {
+        let mut contents = lock(&self.contents);
+        contents.held.clear();
+        contents.databases.values_mut().for_each(|database| database.lose_power(stream));
+    }
+
+    /// The process died: the system goes on, and writes what was written.
+    pub fn release(&self) {
+        let mut contents = lock(&self.contents);
+        contents.held.clear();
+        contents.databases.values_mut().for_each(Database::sync);
+    }
+
+    /// Everything is gone.
+    pub fn wipe(&self) {
+        *lock(&self.contents) = Contents::default();
+    }
+
+    /// A small file, as a checker sees it.
+    pub fn small_file(&self, name: &str) -> Option<Vec<u8>> {
+        lock(&self.contents).small.get(name).cloned()
+    }
+
+    /// Names of all small files and databases.
+    pub fn names(&self) -> Vec<String> {
+        let contents = lock(&self.contents);
+        contents.small.keys().chain(contents.databases.keys()).cloned().collect()
+    }
+
+    /// A private copy of a database as it would be after a loss of power that
+    /// keeps nothing unsynced, for a checker to open.
+    pub fn durable_copy(&self, name: &str) -> Option<impl redb::StorageBackend> {
+        let contents = lock(&self.contents);
+        contents.databases.get(name).map(|database| Copy(Mutex::new(database.durable.clone())))
+    }
+
+    fn cost(&self) -> Duration {
+        Duration::from_micros(lock(&self.costs).within(&self.sync_us))
+    }
+}
+
+/// The data directory as one life reaches it.
+#[derive(Debug)]
+pub struct SimDisk {
+    life: Life,
+    drive: Arc<Drive>,
+}
+
+impl SimDisk {
+    /// The drive of this life's machine.
+    pub fn new(life: Life, drive: Arc<Drive>) -> Self {
+        Self { life, drive }
+    }
+
+    fn hold(&self, holding: Holding, name: &str) -> io::Result<Hold> {
+        self.life.check()?;
+        let key = (holding, name.to_owned());
+        let mut contents = lock(&self.drive.contents);
+        if contents.held.contains_key(&key) {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{name} is in use")));
+        }
+        contents.held.insert(key.clone(), self.life.number());
+        Ok(Hold { life: self.life.clone(), drive: Arc::clone(&self.drive), key })
+    }
+
+    /// Makes a change of small files durable, as one step between two moments.
+    fn commit(&self, name: &str, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>)) -> io::Result<()> {
+        self.life.moment(Moment::BeforeSync);
+        self.life.check()?;
+        self.life.charge(self.drive.cost());
+        change(&mut lock(&self.drive.contents).small);
+        self.life.note(format_args!("disk sync {name}"));
+        self.life.moment(Moment::AfterSync);
+        self.life.check()
+    }
+}
+
+/// Refuses what grows the disk while it is full.
+fn check_room(life: &Life) -> io::Result<()> {
+    let full = life.kernel().machine(life.node(), |machine| machine.disk_full);
+    if full == Some(true) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+}
+
+impl env::Disk for SimDisk {
+    fn database(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
+        let hold = self.hold(Holding::Database, name)?;
+        lock(&self.drive.contents).databases.entry(name.to_owned()).or_default();
+        Ok(Box::new(Backend { name: name.to_owned(), hold: Mutex::new(Some(hold)), disk: self.again() }))
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.life.check()?;
+        let found = lock(&self.drive.contents).small.get(name).cloned();
+        found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no file {name}")))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        check_room(&self.life)?;
+        self.commit(name, |small| {
+            small.insert(name.to_owned(), bytes.to_vec());
+        })
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.commit(name, |small| {
+            small.remove(name);
+        })
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Box<dyn env::disk::Guard>> {
+        Ok(Box::new(self.hold(Holding::Lock, name)?))
+    }
+
+    fn place(&self) -> String {
+        format!("the simulated disk of {}", self.life.node())
+    }
+}
+
+impl SimDisk {
+    fn again(&self) -> Self {
+        Self { life: self.life.clone(), drive: Arc::clone(&self.drive) }
+    }
+}
+
+/// Holds a name until it is dropped, or its life ends.
+struct Hold {
+    life: Life,
+    drive: Arc<Drive>,
+    key: (Holding, String),
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hold({})", self.key.1)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut contents = lock(&self.drive.contents);
+        if contents.held.get(&self.key) == Some(&self.life.number()) && !self.life.is_over() {
+            contents.held.remove(&self.key);
+        }
+    }
+}
+
+impl env::disk::Guard for Hold {}
+
+/// The storage of one open redb database.
+struct Backend {
+    name: String,
+    hold: Mutex<Option<Hold>>,
+    disk: SimDisk,
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Backend({})", self.name)
+    }
+}
+
+impl Backend {
+    fn with<T>(&self, work: impl FnOnce(&mut Database) -> io::Result<T>) -> io::Result<T> {
+        self.disk.life.check()?;
+        match lock(&self.disk.drive.contents).databases.get_mut(&self.name) {
+            Some(database) => work(database),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+/// An offset in a file that is held in memory.
+fn place(offset: u64, length: usize) -> io::Result<Range<usize>> {
+    let end = offset.checked_add(length as u64).filter(|end| *end <= DATABASE_BYTES_MAX);
+    let end = end.ok_or(io::ErrorKind::StorageFull)?;
+    Ok(offset as usize..end as usize)
+}
+
+fn read_at(file: &[u8], offset: u64, out: &mut [u8]) -> io::Result<()> {
+    let place = place(offset, out.len())?;
+    out.copy_from_slice(file.get(place).ok_or(io::ErrorKind::UnexpectedEof)?);
+    Ok(())
+}
+
+impl redb::StorageBackend for Backend {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.with(|database| Ok(database.seen.len() as u64))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.with(|database| read_at(&database.seen, offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        let length = place(len, 0)?.start;
+        let grows = self.with(|database| Ok(length > database.seen.len()))?;
+        if grows {
+            check_room(&self.disk.life)?;
+        }
+        self.with(|database| {
+            let change = Change::Length(length);
+            change.apply(&mut database.seen);
+            database.unsynced.push(change);
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        let life = &self.disk.life;
+        life.moment(Moment::BeforeSync);
+        life.check()?;
+        life.charge(self.disk.drive.cost());
+        let changes = self.with(|database| {
+            let changes = database.unsynced.len();
+            database.sync();
+            Ok(changes)
+        })?;
+        life.note(format_args!("disk sync {} changes {changes}", self.name));
+        life.moment(Moment::AfterSync);
+        life.check()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        check_room(&self.disk.life)?;
+        let place = place(offset, data.len())?;
+        self.with(|database| {
+            let change = Change::Write { offset: place.start, bytes: data.to_vec() };
+            change.apply(&mut database.seen);
+            database.unsynced.push(change);
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> Result<(), io::Error> {
+        lock(&self.hold).take();
+        Ok(())
+    }
+}
+
+/// A database in memory that nobody else sees.
+#[derive(Debug)]
+struct Copy(Mutex<Vec<u8>>);
+
+impl redb::StorageBackend for Copy {
+    fn len(&self) -> Result<u64, io::Error> {
+        Ok(lock(&self.0).len() as u64)
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        read_at(&lock(&self.0), offset, out)
+    }
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        Change::Length(place(len, 0)?.start).apply(&mut lock(&self.0));
+        Ok(())
+    }
+    fn sync_data(&self) -> Result<(), io::Error> {
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        let offset = place(offset, data.len())?.start;
+        Change::Write { offset, bytes: data.to_vec() }.apply(&mut lock(&self.0));
+        Ok(())
+    }
+}

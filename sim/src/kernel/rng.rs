@@ -1,0 +1,82 @@
+//! Random streams of a run: one for each purpose.
+//!
+//! Invariant: a stream depends on (seed, purpose, number) and on how much was
+//! drawn from it, and on nothing else. So taking a fault off the list does not
+//! change what the others draw, and lists shrink.
+
+use std::ops::Range;
+
+/// One stream: BLAKE3 in its extendable-output mode.
+#[derive(Clone)]
+pub struct Stream(blake3::OutputReader);
+
+impl Stream {
+    /// The stream of this purpose; `number` tells apart many of one purpose.
+    pub fn new(seed: u64, purpose: &str, number: u64) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("nuthatch simulation stream");
+        hasher.update(&seed.to_le_bytes()).update(&number.to_le_bytes()).update(purpose.as_bytes());
+        Self(hasher.finalize_xof())
+    }
+
+    /// Fills `bytes`.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        self.0.fill(bytes);
+    }
+
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// A number below `bound`; 0 if that is 0. The bias is below 2^-32 for the
+    /// small bounds of a simulation.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// A number of `range`; its start if it is empty.
+    pub fn within(&mut self, range: &Range<u64>) -> u64 {
+        range.start + self.below(range.end.saturating_sub(range.start))
+    }
+
+    /// True in `ppm` of a million cases.
+    pub fn chance(&mut self, ppm: u32) -> bool {
+        self.below(1_000_000) < u64::from(ppm)
+    }
+
+    /// One of `choices`; none if there are none.
+    pub fn choose<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
+        choices.get(usize::try_from(self.below(choices.len() as u64)).ok()?)
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_repeat_and_differ_by_seed_purpose_and_number() {
+        let draw = |seed, purpose, number| Stream::new(seed, purpose, number).number();
+        assert_eq!(draw(1, "a", 0), draw(1, "a", 0));
+        assert_ne!(draw(1, "a", 0), draw(2, "a", 0));
+        assert_ne!(draw(1, "a", 0), draw(1, "b", 0));
+        assert_ne!(draw(1, "a", 0), draw(1, "a", 1));
+    }
+
+    #[test]
+    fn numbers_stay_in_range_and_reach_its_ends() {
+        let mut stream = Stream::new(7, "range", 0);
+        let drawn: Vec<u64> = (0..1000).map(|_| stream.within(&(3..6))).collect();
+        assert_eq!((drawn.iter().min(), drawn.iter().max()), (Some(&3), Some(&5)));
+        assert_eq!(stream.within(&(4..4)), 4);
+        assert!(!(0..1000).any(|_| stream.chance(0)) && (0..1000).all(|_| stream.chance(1_000_000)));
+    }
+}

@@ -1,0 +1,226 @@
+//! The simulator's own exercise: servers that keep values on redb, clients that
+//! write to them over QUIC and to the object storage with tickets, and everything
+//! that can go wrong with machines, links, disks and storage.
+//!
+//! What must hold: a value acknowledged after a sync is never lost; a value that
+//! is there is the one that was written; an object is there, whole, if the storage
+//! said so, and no changed ticket stored anything; once the faults stop, every
+//! client finishes.
+
+mod client;
+mod server;
+mod tls;
+mod wire;
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use client::{Ledger, SharedLedger, Work};
+use protocol::{
+    ids::RepositoryId,
+    records::{Storage, StorageCredential},
+};
+
+use super::Scenario;
+use crate::{
+    env::store::{address, sha256},
+    kernel::{
+        fault::{Fault, Lapse, Method, Moment, Node, Plan, Planned, Weather},
+        lock,
+        rng::Stream,
+    },
+    world::{Machine, Options, World, open_durable},
+};
+
+/// The scenario.
+pub const SCENARIO: Scenario = Scenario {
+    name: "network",
+    about: "values on redb over QUIC and objects by ticket, under all faults",
+    options,
+    plan,
+    play,
+};
+
+const SERVERS: u32 = 3;
+const CLIENTS: u32 = 2;
+/// Operations of each client: at 10 to 20 a second they last into the faults.
+const OPERATIONS: u64 = 300;
+/// When faults begin and end.
+const FAULTS: std::ops::Range<Duration> = Duration::from_secs(2)..Duration::from_secs(30);
+/// When everyone must have finished: operations slowed by faults, and room for time-outs.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn options(seed: u64) -> Options {
+    let mut stream = Stream::new(seed, "network options", 0);
+    let weather = match stream.below(3) {
+        0 => Weather::default(),
+        1 => Weather { loss_ppm: 20_000, duplicate_ppm: 5_000, jitter_us: 5_000, ..Weather::default() },
+        _ => Weather { delay_us: 20_000, jitter_us: 30_000, straggle_ppm: 10_000, ..Weather::default() },
+    };
+    Options { weather, ..Options::default() }
+}
+
+fn plan(seed: u64) -> Vec<Planned> {
+    let mut stream = Stream::new(seed, "network plan", 0);
+    let all: Vec<Node> = (0..SERVERS + CLIENTS).map(Node).collect();
+    let mut plan = Plan::default();
+    let mut at = FAULTS.start;
+    while at < FAULTS.end {
+        let lasts = Plan::moment(&mut stream, Duration::from_millis(100), Duration::from_secs(4));
+        let node = Node(stream.below(u64::from(SERVERS + CLIENTS)) as u32);
+        let server = Node(stream.below(u64::from(SERVERS)) as u32);
+        let times = 1 + stream.below(4) as u32;
+        match stream.below(12) {
+            0 => _ = plan.partition(at, node, server, lasts),
+            1 => _ = plan.isolate(at, node, &all, lasts),
+            2 => {
+                _ = plan
+                    .at(at, Fault::Cut { from: server, to: node })
+                    .at(at + lasts, Fault::Heal { from: server, to: node });
+            }
+            3 | 4 => _ = plan.outage(at, node, lasts),
+            5 => _ = plan.at(at, Fault::Kill(node)).at(at + lasts / 4, Fault::Boot(node)),
+            6 | 7 => {
+                let moments =
+                    [Moment::BeforeSync, Moment::AfterSync, Moment::AfterSend, Moment::AfterStorageRequest];
+                let moment = stream.choose(&moments).copied().unwrap_or(Moment::AfterSync);
+                let down_ms = lasts.as_millis() as u64;
+                _ = plan.at(at, Fault::PowerLossAt { node, moment, count: times, down_ms });
+            }
+            8 => {
+                let by_ms = stream.below(600_000).cast_signed() - 300_000;
+                _ = plan
+                    .at(at, Fault::ClockStep { node, by_ms })
+                    .at(at, Fault::ClockDrift { node: server, ppm: stream.below(200_000) as i32 - 100_000 })
+                    .at(at + lasts, Fault::Pause { node, for_ms: 500 });
+            }
+            9 => _ = plan.at(at, Fault::DiskFull(server)).at(at + lasts, Fault::DiskFree(server)),
+            10 => {
+                let lapses = [
+                    Lapse::Forbidden,
+                    Lapse::NotFound,
+                    Lapse::Exists,
+                    Lapse::Internal,
+                    Lapse::Busy,
+                    Lapse::Full,
+                    Lapse::InternalAfter,
+                    Lapse::LostRequest,
+                    Lapse::LostAnswer,
+                    Lapse::Truncated,
+                    Lapse::Corrupt,
+                ];
+                let lapse = stream.choose(&lapses).copied().unwrap_or(Lapse::Busy);
+                let method = stream.chance(500_000).then_some(Method::Put);
+                _ = plan.at(at, Fault::StorageLapse { node: None, method, lapse, times });
+            }
+            _ => {
+                _ = plan
+                    .at(at, Fault::StorageDown)
+                    .at(at + lasts, Fault::StorageUp)
+                    .at(at + lasts, Fault::StorageCut(node))
+                    .at(at + lasts * 2, Fault::StorageHeal(node));
+            }
+        }
+        at += Plan::moment(&mut stream, Duration::from_millis(300), Duration::from_millis(2500));
+    }
+    for node in all {
+        plan.at(FAULTS.end + Duration::from_secs(10), Fault::Boot(node));
+    }
+    plan.finish()
+}
+
+fn storage() -> Storage {
+    Storage {
+        repository: RepositoryId([7; 16]),
+        name: "main".to_owned(),
+        endpoint: "http://storage:9000".to_owned(),
+        region: "sim".to_owned(),
+        bucket: "bucket".to_owned(),
+        prefix: "nuts".to_owned(),
+        virtual_host: false,
+    }
+}
+
+fn play(world: &mut World) -> anyhow::Result<()> {
+    let key = StorageCredential { access_key: "minter".to_owned(), secret_key: "secret".to_owned() };
+    world.store().allow(&key, false);
+    let names: Vec<String> = (0..SERVERS).map(|number| format!("server{number}")).collect();
+    let ledger = SharedLedger::default();
+    lock(&ledger).done = vec![0; CLIENTS as usize];
+    for (number, name) in (0..).zip(&names) {
+        let machine = Machine::new(name, IpAddr::V4(Ipv4Addr::new(10, 0, 0, number + 1)));
+        let key = key.clone();
+        world.add_node(machine, move |env, info| server::serve(env, info, storage(), key.clone()));
+    }
+    for number in 0..CLIENTS {
+        let machine =
+            Machine::new(format!("client{number}"), IpAddr::V4(Ipv4Addr::new(10, 0, 1, number as u8 + 1)));
+        let work = Work {
+            number: number as usize,
+            servers: names.clone(),
+            operations: OPERATIONS,
+            storage: storage(),
+            ledger: Arc::clone(&ledger),
+        };
+        let stream = world.stream(&format!("client {number}"));
+        world.add_node(machine, move |env, info| {
+            // Each life works on its own part of the stream.
+            let mut stream = stream.clone();
+            let stream = (0..info.life).map(|_| Stream::new(stream.number(), "life", info.life)).last();
+            let work = work.clone();
+            async move { client::work(env, info, stream.context("lives count from 1")?, work).await }
+        });
+    }
+    world.boot_all();
+    let finished = world.run_until(DEADLINE, |_| lock(&ledger).done.iter().all(|done| *done >= OPERATIONS));
+    let ledger = lock(&ledger).clone();
+    world.note(format_args!(
+        "promised {} lazy {} stored {} forged {}",
+        ledger.kept.len(),
+        ledger.lazy.len(),
+        ledger.stored.len(),
+        ledger.forged.len()
+    ));
+    ensure!(finished, "clients are stuck at {:?} of {OPERATIONS} operations", ledger.done);
+    check(world, &ledger)
+}
+
+fn check(world: &World, ledger: &Ledger) -> anyhow::Result<()> {
+    if let Some(broken) = ledger.broken.first() {
+        bail!("{broken}");
+    }
+    // A full disk may stop a server at its start; anything else is a fault of ours.
+    let unexplained = |error: &str| !error.contains("no storage space") && !error.contains("lost its power");
+    if let Some(error) = world.exits().iter().filter_map(|exit| exit.error.as_deref()).find(|e| unexplained(e)) {
+        bail!("a process ended: {error}");
+    }
+    for server in 0..SERVERS {
+        let drive = world.disk(Node(server)).context("a server without a disk")?;
+        let database = open_durable(drive, server::DATABASE)?;
+        let index = server as usize;
+        for ((_, key), value) in ledger.kept.range((index, 0)..(index + 1, 0)) {
+            let database = database.as_ref().context("a server lost its database")?;
+            let found = server::read(database, *key)?;
+            ensure!(found.as_ref() == Some(value), "server {server} lost {key:x}, which it had acknowledged");
+        }
+        for ((_, key), value) in ledger.lazy.range((index, 0)..(index + 1, 0)) {
+            let found = database.as_ref().map(|database| server::read(database, *key)).transpose()?.flatten();
+            ensure!(found.is_none_or(|found| found == *value), "server {server} has garbage under {key:x}");
+        }
+    }
+    for (path, hash) in &ledger.stored {
+        let object = world.store().object(&address(&storage(), path));
+        let object = object.with_context(|| format!("{path} was stored and is not there"))?;
+        ensure!(sha256(&object) == *hash, "{path} is not what was stored");
+    }
+    for path in &ledger.forged {
+        for path in [path.clone(), format!("{path}-elsewhere")] {
+            ensure!(world.store().object(&address(&storage(), &path)).is_none(), "{path} was forged");
+        }
+    }
+    Ok(())
+}
