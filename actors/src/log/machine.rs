@@ -2,6 +2,8 @@
 //!
 //! Invariant: this is the only writer of the shared ledger.
 
+#![expect(clippy::result_large_err, reason = "openraft chose the size of its errors")]
+
 use std::{io::Cursor, sync::Arc};
 
 use control::ledger::Ledger;

@@ -28,7 +28,7 @@ use protocol::{
     codec,
     commands::{Command, Decided, Entry, Outcome},
     failure::{Code, Failure},
-    ids::{NodeId},
+    ids::NodeId,
     limits, wire,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -144,7 +144,7 @@ impl Log {
             Failure::retry("too many decisions are waiting on this orchestrator: try again, or try another")
         })?;
         let busy = || Failure::retry("the log is restarting on this orchestrator: try again");
-        let decided = ractor::call!(self.actor, |reply| Message::Propose(Pending { command, reply, _permit: permit }));
+        let decided = ractor::call!(self.actor, |reply| Message::Propose(Box::new(Pending { command, reply, _permit: permit })));
         let (index, outcome) = decided.map_err(|_| busy())??;
         self.core.applied(index).await?;
         outcome
@@ -301,7 +301,7 @@ struct Pending {
 }
 
 enum Message {
-    Propose(Pending),
+    Propose(Box<Pending>),
     Finished(Vec<Pending>, Result<wire::Decision, Failure>),
 }
 
@@ -331,7 +331,7 @@ impl Actor for Proposer {
         state: &mut ProposerState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Propose(pending) => state.waiting.push_back(pending),
+            Message::Propose(pending) => state.waiting.push_back(*pending),
             Message::Finished(batch, decision) => {
                 state.busy = false;
                 answer(batch, decision);

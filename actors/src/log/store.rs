@@ -5,6 +5,8 @@
 //! is written lazily: it is a hint, and a restarted leader does not lead by its
 //! old vote (see `read_vote`).
 
+#![expect(clippy::result_large_err, reason = "openraft chose the size of its errors")]
+
 use std::{fmt::Debug, ops::RangeBounds, sync::Arc};
 
 use env::{Blocking, Disk, run_blocking};

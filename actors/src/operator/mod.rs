@@ -3,6 +3,8 @@
 //! Invariant: secrets leave the operator's machine only sealed: the storage's
 //! credential to the orchestrators' keys, the domain's to a token.
 
+mod acts;
+
 use std::time::Duration;
 
 use env::Env;
@@ -22,6 +24,8 @@ use crate::{
     identity::Identity,
     net::{Endpoint, Pace, Peer},
 };
+
+pub use acts::{CHUNKER, CODEC, NewToken};
 
 /// How long one node may take to answer an operator.
 const PATIENCE: Duration = Duration::from_secs(5);
