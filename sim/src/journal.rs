@@ -52,9 +52,7 @@ impl Subscriber for Journal {
         // Libraries are heard only when they warn: their chatter is not ours to compare.
         let foreign = ["quinn", "rustls", "mio", "tokio", "openraft", "chitchat"];
         let is_foreign = foreign.iter().any(|name| metadata.target().starts_with(name));
-        metadata.is_event()
-            && *metadata.level() <= self.level
-            && (!is_foreign || *metadata.level() <= Level::WARN)
+        metadata.is_event() && *metadata.level() <= self.level && (!is_foreign || *metadata.level() <= Level::WARN)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

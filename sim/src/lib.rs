@@ -13,4 +13,5 @@ pub mod journal;
 pub mod kernel;
 pub mod process;
 pub mod scenario;
+pub mod shrink;
 pub mod world;

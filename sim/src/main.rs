@@ -16,9 +16,13 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use sim::{
     kernel::trace::first_difference,
-    process::{self, Report},
+    process::{self, Report, Run},
     scenario::{self, Scenario},
 };
+use tracing::level_filters::LevelFilter;
+
+/// Runs that a search for a shorter list of faults may take: some minutes.
+const SHRINK_TRIES_MAX: usize = 500;
 
 /// Runs whole clusters in a simulated world, from seeds.
 ///
@@ -45,6 +49,26 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         trace: Option<PathBuf>,
         #[command(flatten)]
+        variant: Variant,
+        #[command(flatten)]
+        scenario: Chosen,
+    },
+    /// Finds a short list of faults with which a seed that fails still does.
+    #[command(after_help = "Example: sim shrink 17")]
+    Shrink {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        scenario: Chosen,
+    },
+    /// Tells what happened in a run: its faults and its trace, without the packets.
+    #[command(after_help = "Example: sim explain 17 --only 3,4")]
+    Explain {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        variant: Variant,
+        #[command(flatten)]
         scenario: Chosen,
     },
     /// Runs each seed twice, in two processes, and compares the traces byte for byte.
@@ -59,8 +83,36 @@ enum Command {
         #[arg(long)]
         keep_trace: bool,
         #[command(flatten)]
+        variant: Variant,
+        #[command(flatten)]
         scenario: Chosen,
     },
+}
+
+#[derive(Args)]
+struct Variant {
+    /// Let only these faults of the plan strike, by their place in it.
+    #[arg(long, value_name = "LIST", value_parser = parse_only)]
+    only: Option<Only>,
+    /// The least important events of nodes to trace: error, warn, info, debug, trace.
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<LevelFilter>,
+}
+
+/// Places in a plan.
+#[derive(Clone)]
+struct Only(Vec<usize>);
+
+fn parse_only(text: &str) -> Result<Only, String> {
+    let numbers = text.split(',').filter(|part| !part.is_empty());
+    let numbers: Result<_, _> = numbers.map(|part| part.trim().parse()).collect();
+    numbers.map(Only).map_err(|_| "expected numbers, like 3,17".to_owned())
+}
+
+impl Variant {
+    fn of(self, seed: u64) -> Run {
+        Run { seed, keep_trace: false, only: self.only.map(|only| only.0), log: self.log }
+    }
 }
 
 #[derive(Args)]
@@ -96,6 +148,8 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sim: {error:#}");
             ExitCode::from(1)
@@ -103,19 +157,26 @@ fn main() -> ExitCode {
     }
 }
 
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 fn run(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Run(seeds) => run_seeds(&seeds),
         Command::Meta(seeds) => compare_seeds(&seeds),
-        Command::Replay { seed, trace, scenario } => replay(scenario.scenario, seed, trace),
+        Command::Replay { seed, trace, variant, scenario } => replay(scenario.scenario, variant.of(seed), trace),
+        Command::Shrink { seed, scenario } => shrink(scenario.scenario, seed),
+        Command::Explain { seed, variant, scenario } => explain(scenario.scenario, &variant.of(seed).traced()),
         Command::Scenarios => {
             for scenario in scenario::ALL {
                 println!("{:12} {}", scenario.name, scenario.about);
             }
             Ok(true)
         }
-        Command::Child { seed, keep_trace, scenario } => {
-            let report = process::run_here(scenario.scenario, seed, keep_trace)?;
+        Command::Child { seed, keep_trace, variant, scenario } => {
+            let run = Run { keep_trace, ..variant.of(seed) };
+            let report = process::run_here(scenario.scenario, &run)?;
             io::stdout().write_all(&process::encode(&report)?).context("writing the report")?;
             Ok(true)
         }
@@ -124,7 +185,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
 
 fn run_seeds(seeds: &Seeds) -> anyhow::Result<bool> {
     let scenario = seeds.scenario.scenario;
-    seeds.each(|seed| match process::run_apart(scenario, seed, false) {
+    seeds.each(|seed| match process::run_apart(scenario, &Run::of(seed)) {
         Ok(Report { failure: None, counts, time, .. }) => Done::well(counts, time),
         Ok(Report { failure: Some(failure), .. }) => Done::failed(format!("seed {seed}: {failure}")),
         Err(error) => Done::failed(format!("{error:#}")),
@@ -134,8 +195,8 @@ fn run_seeds(seeds: &Seeds) -> anyhow::Result<bool> {
 fn compare_seeds(seeds: &Seeds) -> anyhow::Result<bool> {
     let scenario = seeds.scenario.scenario;
     seeds.each(|seed| {
-        let twice = process::run_apart(scenario, seed, true)
-            .and_then(|one| Ok((one, process::run_apart(scenario, seed, true)?)));
+        let run = Run::of(seed).traced();
+        let twice = process::run_apart(scenario, &run).and_then(|one| Ok((one, process::run_apart(scenario, &run)?)));
         match twice {
             Ok((one, other)) => match difference(&one, &other) {
                 None => Done::well(one.counts, one.time),
@@ -157,8 +218,8 @@ fn difference(one: &Report, other: &Report) -> Option<String> {
     (!same).then(|| format!("seed {}: the traces are equal, the outcomes are not", one.seed))
 }
 
-fn replay(scenario: &'static Scenario, seed: u64, trace: Option<PathBuf>) -> anyhow::Result<bool> {
-    let report = process::run_apart(scenario, seed, trace.is_some())?;
+fn replay(scenario: &'static Scenario, run: Run, trace: Option<PathBuf>) -> anyhow::Result<bool> {
+    let report = process::run_apart(scenario, &Run { keep_trace: trace.is_some(), ..run })?;
     match &trace {
         Some(path) if path.as_os_str() == "-" => io::stdout().write_all(&report.trace)?,
         Some(path) => {
@@ -167,14 +228,57 @@ fn replay(scenario: &'static Scenario, seed: u64, trace: Option<PathBuf>) -> any
         }
         None => {}
     }
+    summarize(&report);
+    Ok(report.failure.is_none())
+}
+
+fn summarize(report: &Report) {
     let (events, lines, packets) = report.counts;
     eprintln!(
-        "seed {seed}: {}\n{:.3} s of virtual time, {events} events, {packets} packets, {lines} lines, trace {}",
+        "seed {}: {}\n{:.3} s of virtual time, {events} events, {packets} packets, {lines} lines, trace {}",
+        report.seed,
         report.failure.as_deref().unwrap_or("all is well"),
         report.time.as_secs_f64(),
         report.hash,
     );
+}
+
+fn explain(scenario: &'static Scenario, run: &Run) -> anyhow::Result<bool> {
+    let report = process::run_apart(scenario, run)?;
+    let mut out = io::stdout().lock();
+    for (number, planned) in (scenario.plan)(run.seed).iter().enumerate() {
+        let strikes = run.only.as_ref().is_none_or(|only| only.contains(&number));
+        let mark = if strikes { ' ' } else { '-' };
+        writeln!(out, "{mark}{number:4} at {:8.3} s {:?}", planned.at.as_secs_f64(), planned.fault)?;
+    }
+    for line in report.trace.split_inclusive(|byte| *byte == b'\n') {
+        if !line.windows(8).any(|word| word == b" packet ") {
+            out.write_all(line)?;
+        }
+    }
+    summarize(&report);
     Ok(report.failure.is_none())
+}
+
+fn shrink(scenario: &'static Scenario, seed: u64) -> anyhow::Result<bool> {
+    let plan = (scenario.plan)(seed);
+    let fails = |only: &[usize]| {
+        // A run that cannot even be made is no answer; it does not count as failing.
+        let run = Run { only: Some(only.to_vec()), ..Run::of(seed) };
+        process::run_apart(scenario, &run).is_ok_and(|report| report.failure.is_some())
+    };
+    if !fails(&(0..plan.len()).collect::<Vec<_>>()) {
+        println!("seed {seed} does not fail");
+        return Ok(true);
+    }
+    let left = sim::shrink::shrink(plan.len(), SHRINK_TRIES_MAX, fails);
+    println!("seed {seed}: {} of {} faults are enough", left.len(), plan.len());
+    for number in &left {
+        println!("{number:5} at {:8.3} s {:?}", plan[*number].at.as_secs_f64(), plan[*number].fault);
+    }
+    let only: Vec<String> = left.iter().map(usize::to_string).collect();
+    println!("  again: sim explain {seed} --scenario {} --only={}", scenario.name, only.join(","));
+    Ok(false)
 }
 
 /// What came of one seed.

@@ -9,15 +9,44 @@ use std::{process::Command, thread, time::Duration};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
 
 use crate::{kernel::interpose, scenario::Scenario, world::World};
 
 /// The subcommand that runs one seed and writes its report to standard output.
 pub const CHILD: &str = "child";
+/// The very program that runs, even if its file was replaced meanwhile.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 /// How long a run may take in real time, in seconds. One that takes longer hangs.
 const REAL_SECONDS_MAX: u32 = 600;
 /// Bytes of stack: what a real node's main thread has.
 const STACK_BYTES: usize = 8 << 20;
+
+/// One run, as it is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    /// Its seed.
+    pub seed: u64,
+    /// Whether the bytes of its trace are wanted.
+    pub keep_trace: bool,
+    /// Which faults of its plan strike, by their place in it; none: all.
+    pub only: Option<Vec<usize>>,
+    /// The least important events of nodes that are wanted, if not those that the
+    /// scenario wants. They change the trace, and nothing else.
+    pub log: Option<LevelFilter>,
+}
+
+impl Run {
+    /// A run of this seed, as it is planned.
+    pub fn of(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// The same, with its trace.
+    pub fn traced(self) -> Self {
+        Self { keep_trace: true, ..self }
+    }
+}
 
 /// What came of one run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,20 +66,26 @@ pub struct Report {
 }
 
 /// Runs one seed in this process, which should have done nothing before.
-pub fn run_here(scenario: &'static Scenario, seed: u64, keep_trace: bool) -> anyhow::Result<Report> {
+pub fn run_here(scenario: &'static Scenario, run: &Run) -> anyhow::Result<Report> {
     interpose::limit_real_time(REAL_SECONDS_MAX);
     thread::scope(|scope| {
-        let run = move || play(scenario, seed, keep_trace);
-        let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, run)?;
-        thread.join().map_err(|_| anyhow::anyhow!("the simulator panicked in seed {seed}"))?
+        let thread = thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, || play(scenario, run))?;
+        thread.join().map_err(|_| anyhow::anyhow!("the simulator panicked in seed {}", run.seed))?
     })
 }
 
-fn play(scenario: &Scenario, seed: u64, keep_trace: bool) -> anyhow::Result<Report> {
+fn play(scenario: &Scenario, run: &Run) -> anyhow::Result<Report> {
+    let seed = run.seed;
     let mut options = (scenario.options)(seed);
-    options.keep_trace = keep_trace;
+    options.keep_trace = run.keep_trace;
+    options.log = run.log.unwrap_or(options.log);
     let mut world = World::new(seed, options)?;
-    world.schedule_all(&(scenario.plan)(seed));
+    for (number, planned) in (scenario.plan)(seed).into_iter().enumerate() {
+        if run.only.as_ref().is_none_or(|only| only.contains(&number)) {
+            world.schedule(planned.at, planned.fault);
+        }
+    }
     let mut failure = (scenario.play)(&mut world).err().map(|error| format!("{error:#}"));
     if let Some(panic) = world.panics().first() {
         failure.get_or_insert_with(|| format!("a node panicked: {panic}"));
@@ -71,17 +106,23 @@ pub fn encode(report: &Report) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Runs one seed in a fresh process.
-pub fn run_apart(scenario: &Scenario, seed: u64, keep_trace: bool) -> anyhow::Result<Report> {
-    let program = std::env::current_exe().context("finding this program")?;
-    let mut command = Command::new(program);
-    command.args([CHILD, "--scenario", scenario.name]).arg(seed.to_string());
-    if keep_trace {
+pub fn run_apart(scenario: &Scenario, run: &Run) -> anyhow::Result<Report> {
+    let mut command = Command::new(THIS_PROGRAM);
+    command.args([CHILD, "--scenario", scenario.name]).arg(run.seed.to_string());
+    if run.keep_trace {
         command.arg("--keep-trace");
+    }
+    if let Some(only) = &run.only {
+        let only: Vec<String> = only.iter().map(usize::to_string).collect();
+        command.arg(format!("--only={}", only.join(",")));
+    }
+    if let Some(log) = run.log {
+        command.arg(format!("--log={log}"));
     }
     let output = command.output().context("starting a process for a run")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("seed {seed}: its process ended with {}\n{}", output.status, said.trim_end());
+        bail!("seed {}: its process ended with {}\n{}", run.seed, output.status, said.trim_end());
     }
     postcard::from_bytes(&output.stdout).context("reading the report of a run")
 }

@@ -131,8 +131,6 @@ impl Candidates {
 
 fn backoff(failures: u32, jitter: u64) -> Duration {
     let doublings = failures.saturating_sub(1).min(u64::BITS / 2);
-    let full = limits::FAILOVER_BACKOFF_MIN_MS
-        .saturating_mul(1 << doublings)
-        .min(limits::FAILOVER_BACKOFF_MAX_MS);
+    let full = limits::FAILOVER_BACKOFF_MIN_MS.saturating_mul(1 << doublings).min(limits::FAILOVER_BACKOFF_MAX_MS);
     Duration::from_millis(full - jitter % (full / 2 + 1))
 }

@@ -30,9 +30,9 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 
 use admit::Admitted;
-pub(crate) use lease::fenced;
 use lease::Chain;
 pub use lease::OpenLease;
+pub(crate) use lease::fenced;
 use redeem::TokenUse;
 pub use redeem::{Refusals, read_redemption};
 

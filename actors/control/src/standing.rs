@@ -75,7 +75,11 @@ impl Standing {
 }
 
 fn newest_keyset<'a>(records: &'a RecordSet, ledger: &'a Ledger) -> Option<&'a Keyset> {
-    [records.keyset(), ledger.keyset()].into_iter().flatten().max_by_key(|(number, _)| *number).map(|(_, keyset)| keyset)
+    [records.keyset(), ledger.keyset()]
+        .into_iter()
+        .flatten()
+        .max_by_key(|(number, _)| *number)
+        .map(|(_, keyset)| keyset)
 }
 
 /// Whether someone of this standing may ask for this. What it may be given is

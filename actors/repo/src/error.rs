@@ -80,6 +80,18 @@ impl RepoError {
         }
     }
 
+    /// The error with its causes, in one line, for a person.
+    pub fn told(&self) -> String {
+        let mut text = self.message.clone();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        text
+    }
+
     /// The code with which it travels between nodes.
     pub fn code(&self) -> Code {
         match self.kind {
@@ -102,13 +114,7 @@ impl fmt::Display for RepoError {
 
 impl fmt::Debug for RepoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.message)?;
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
+        write!(f, "{:?}: {}", self.kind, self.told())
     }
 }
 
@@ -149,6 +155,6 @@ impl From<StoreError> for RepoError {
 
 impl From<RepoError> for Failure {
     fn from(error: RepoError) -> Self {
-        Self::new(error.code(), format!("{error}"))
+        Self::new(error.code(), error.told())
     }
 }

@@ -157,7 +157,8 @@ impl Index {
         // The newest first: most lookups are for what was stored last.
         let own = self.segments.own.iter().rev().map(|name| (*name, true));
         let shared = self.segments.shared.iter().rev().map(|name| (*name, false));
-        let mut heads = stream::iter(own.chain(shared))
+        let names: Vec<(ObjectName, bool)> = own.chain(shared).collect();
+        let mut heads = stream::iter(names)
             .map(|(name, own)| async move { (name, self.head(name, own).await) })
             .buffered(HEADS_IN_FLIGHT);
         let mut loaded = Loaded::default();

@@ -21,6 +21,7 @@ mod seal;
 mod snapshot;
 mod trees;
 mod verify;
+mod walk;
 
 pub use backup::{BackupJob, Outcome, backup};
 pub use chunker::Cutter;

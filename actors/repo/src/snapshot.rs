@@ -6,11 +6,11 @@ use protocol::{
     format::{
         commit::{CommitBody, CommitObject},
         content::Content,
+        list::Page,
         manifest::Manifest,
         tree::{Entry, What},
     },
     ids::SnapshotId,
-    limits,
     names::ObjectName,
 };
 use sha2::{Digest as _, Sha256};
@@ -20,7 +20,8 @@ use crate::{
     error::RepoError,
     index::{Index, Segments},
     paths,
-    trees::{DirectoryStream, TreeReader},
+    trees::TreeReader,
+    walk::{Event, Walk},
 };
 
 /// A snapshot whose commit was checked and whose manifest was opened.
@@ -53,6 +54,16 @@ pub async fn show(context: &Context, object: ObjectName) -> Result<Snapshot, Rep
     Ok(Snapshot { id: SnapshotId(object.hash.0), object, commit, manifest })
 }
 
+/// The leaves that the root page of a reference list names.
+pub(crate) async fn list_leaves(context: &Context, root: ObjectName) -> Result<Vec<ObjectName>, RepoError> {
+    let key = context.keys.refs(root);
+    let bytes = context.objects.get(&key, None).await?;
+    match Page::open(&bytes, &context.keys.secrets.list).map_err(|error| RepoError::decoding(key, error))? {
+        Page::Root(names) => Ok(names),
+        Page::Leaf(_) => Err(RepoError::corrupt(format!("{key} is a leaf where a root should be"))),
+    }
+}
+
 /// What to list.
 #[derive(Debug, Clone)]
 pub struct ListJob {
@@ -77,21 +88,23 @@ pub async fn ls(
     let index = Arc::new(Index::new(context.clone(), job.segments));
     let trees = TreeReader::new(context.clone(), index);
     let Some((path, content)) = start(&trees, &snapshot, &job.path, visit).await? else { return Ok(()) };
-    let mut stack = vec![(path, DirectoryStream::new(content))];
-    while let Some((path, stream)) = stack.last_mut() {
-        let Some(entry) = stream.next(&trees).await? else {
-            stack.pop();
-            continue;
-        };
-        let path = paths::join(path, &entry.name);
-        if !visit(&path, &entry) {
-            return Ok(());
-        }
-        if let (What::Directory { content }, true) = (entry.what, job.recursive) {
-            if stack.len() >= limits::TREE_DEPTH_MAX {
-                return Err(RepoError::corrupt(format!("{} is deeper than any tree that is written", path.display())));
+    let mut walk = Walk::new(path, content);
+    while let Some(event) = walk.next(&trees).await? {
+        let go_on = match event {
+            Event::Enter(path, entry) => {
+                if !job.recursive {
+                    walk.skip();
+                }
+                visit(&path, &entry)
             }
-            stack.push((path, DirectoryStream::new(content)));
+            Event::Other(path, entry) => visit(&path, &entry),
+            Event::Leave(..) => true,
+            Event::Damaged(path, error) => {
+                return Err(RepoError::corrupt(format!("the tree of {} cannot be read", path.display())).because(error));
+            }
+        };
+        if !go_on {
+            break;
         }
     }
     Ok(())

@@ -15,6 +15,7 @@ use protocol::{
         content::{self, Content, Cursor, Next},
         tree::{self, Blob, Entry, What},
     },
+    ids::ChunkId,
     limits,
     names::ObjectName,
 };
@@ -36,18 +37,34 @@ pub struct TreeReader {
     context: Context,
     index: Arc<Index>,
     packs: Mutex<VecDeque<(ObjectName, Bytes)>>,
+    /// Tree chunks read since the last [`TreeReader::take_read`], if someone wants to know.
+    read: Option<Mutex<Vec<ChunkId>>>,
 }
 
 impl TreeReader {
     /// Resolves chunks by `index`.
     pub fn new(context: Context, index: Arc<Index>) -> Self {
-        Self { context, index, packs: Mutex::default() }
+        Self { context, index, packs: Mutex::default(), read: None }
+    }
+
+    /// Remembers which chunks it read.
+    pub fn remembering(self) -> Self {
+        Self { read: Some(Mutex::default()), ..self }
+    }
+
+    /// The tree chunks that were read since the last call.
+    pub fn take_read(&self) -> Vec<ChunkId> {
+        let read = self.read.as_ref().map(|read| std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner)));
+        read.unwrap_or_default()
     }
 
     /// The plaintext of a tree chunk.
     pub async fn plain(&self, reference: &ChunkRef) -> Result<Bytes, RepoError> {
         let keys = &self.context.keys;
         let mut opener = Opener::new()?;
+        if let Some(read) = &self.read {
+            read.lock().unwrap_or_else(PoisonError::into_inner).push(reference.id);
+        }
         if let Some(sealed) = self.context.cache.get(&reference.id.0).await
             && let Ok(plain) = opener.open(keys, &sealed, reference)
         {

@@ -24,8 +24,9 @@ use crate::{
     net::{Endpoint, Pace, Peer},
 };
 
-/// How long one orchestrator may take to answer a dial.
-const DIAL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long one orchestrator may take to answer a dial: two dead ones and the third
+/// fit in five seconds.
+const DIAL_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long one orchestrator may take to answer a call. A dead one is noticed
 /// sooner, by the silence of its connection.
 const CALL_PATIENCE: Duration = Duration::from_secs(15);

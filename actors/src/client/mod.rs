@@ -3,6 +3,7 @@
 //! Invariant: what a client works by - domain, storage - comes from records that
 //! an admin of the newest keyset signed, no older than any it has seen (I1).
 
+mod agent;
 pub mod enroll;
 pub mod link;
 mod objects;
@@ -31,6 +32,7 @@ use repo::{
 };
 
 pub use self::{
+    agent::agent,
     enroll::enroll,
     link::{Link, LinkReport, Trust},
     profile::Profile,
@@ -286,6 +288,16 @@ impl Client {
         let lease = lease.map(|lease| lease.id);
         let objects = TicketedObjects::new(&self.env, self.link.clone(), carrier, storage.repository, lease);
         Ok(Context::new(&self.env, Arc::new(objects), Arc::new(keys)))
+    }
+
+    /// Fetches and checks the records that the client works by, and keeps what was
+    /// learnt about the orchestrators.
+    pub async fn refresh(&mut self) -> Result<(), Failure> {
+        self.configure().await?;
+        if self.profile.learn(self.link.trust()) {
+            self.profile.save(&*self.env.disk)?;
+        }
+        Ok(())
     }
 
     /// Fetches the records that the client works by, and checks them.

@@ -11,7 +11,10 @@ use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{RaftStateMachine, Snapshot},
 };
-use protocol::{codec, commands::Outcome};
+use protocol::{
+    codec::{self, DecodeError},
+    commands::Outcome,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -21,7 +24,10 @@ use super::{
 };
 use crate::shared::Shared;
 
-/// What a snapshot holds: postcard, no further framing, since redb checks its pages.
+/// The version of a snapshot's bytes: `version ‖ postcard(Image)`.
+const VERSION: u8 = 0;
+
+/// What a snapshot holds.
 #[derive(Serialize, Deserialize)]
 struct Image {
     ledger: Ledger,
@@ -67,8 +73,13 @@ impl Machine {
 }
 
 fn decode(meta: &SnapshotMeta, bytes: &[u8]) -> Result<Image, StorageError> {
-    codec::decode("ledger snapshot", bytes)
-        .map_err(|error| openraft::StorageIOError::read_snapshot(Some(meta.signature()), &error).into())
+    const WHAT: &str = "ledger snapshot";
+    let decoded = match bytes.split_first() {
+        Some((&VERSION, body)) => codec::decode(WHAT, body),
+        Some((&found, _)) => Err(DecodeError::UnknownVersion { what: WHAT, found, known: VERSION }),
+        None => Err(DecodeError::Malformed { what: WHAT, reason: "it is empty".into() }),
+    };
+    decoded.map_err(|error| openraft::StorageIOError::read_snapshot(Some(meta.signature()), &error).into())
 }
 
 /// Builds one snapshot from a copy of the state.
@@ -79,7 +90,9 @@ pub struct Builder {
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
-        let bytes = Arc::new(codec::encode(&self.image));
+        let mut bytes = vec![VERSION];
+        bytes.extend(codec::encode(&self.image));
+        let bytes = Arc::new(bytes);
         let index = self.image.applied.map_or(0, |applied| applied.index);
         let meta = SnapshotMeta {
             last_log_id: self.image.applied,

@@ -78,23 +78,18 @@ impl State {
     /// One round of the leader's chores. What fails is tried again in the next.
     async fn lead(&self) {
         let now = self.desk.env.clock.now();
-        let mut commands: Vec<Command> = {
+        let commands: Vec<Command> = {
             let ledger = self.desk.log.ledger().read();
             let overdue = ledger.overdue_leases(now).take(CLOSES_MAX);
             overdue.map(|lease| Command::Close { client: lease.client, lease: lease.id }).collect()
         };
-        commands.extend(self.newer_keyset());
+        if let Err(failure) = self.desk.admit_newest().await {
+            tracing::warn!(%failure, "the newest keyset was not admitted");
+        }
         for command in commands {
             if let Err(failure) = self.desk.log.propose(command).await {
-                tracing::warn!(%failure, "a chore was not decided");
+                tracing::warn!(%failure, "an overdue lease was not closed");
             }
         }
-    }
-
-    fn newer_keyset(&self) -> Option<Command> {
-        let admitted = self.desk.log.ledger().read().keyset().map(|(number, _)| number);
-        let records = self.desk.records.set().read();
-        let record = records.keyset_record()?;
-        (Some(record.version()) > admitted).then(|| Command::Admit { keyset: record.signed().clone() })
     }
 }

@@ -11,7 +11,7 @@ use env::Env;
 use protocol::{
     commands::{Command, Decided, Enrollment},
     failure::{Code, Failure},
-    ids::{ClientId, NodeId, PublicKey, SnapshotId, TokenId},
+    ids::{ClientId, NodeId, PublicKey, RepositoryId, SnapshotId, TokenId},
     limits,
     records::{Payload, Record, SecretId, Subject},
     sign::Signed,
@@ -129,9 +129,25 @@ impl Desk {
                 "this cluster does not know the token: it is wrong, or was made seconds ago and has not arrived here",
             )
         })?;
+        // The terms' author must be an admin of the keyset that the log has admitted.
+        self.admit_newest().await?;
         match self.log.propose(Command::Redeem { terms, redemption: call.redemption }).await? {
             Decided::Redeemed(enrollment) => Ok(enrollment),
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the log admit the newest keyset known here, if it has not.
+    pub async fn admit_newest(&self) -> Result<(), Failure> {
+        let keyset = {
+            let admitted = self.log.ledger().read().keyset().map(|(number, _)| number);
+            let records = self.records.set().read();
+            let newest = records.keyset_record().filter(|record| Some(record.version()) > admitted);
+            newest.map(|record| record.signed().clone())
+        };
+        match keyset {
+            Some(keyset) => self.log.propose(Command::Admit { keyset }).await.map(drop),
+            None => Ok(()),
         }
     }
 
@@ -195,6 +211,7 @@ impl Desk {
 
     async fn grant(&self, caller: &Caller<'_>, call: wire::Grant) -> Result<protocol::commands::Lease, Failure> {
         let client = caller.client()?;
+        self.check_repository(&client, &call.repository)?;
         match self.log.propose(Command::Grant { client, repository: call.repository }).await? {
             Decided::Granted(lease) => Ok(lease),
             other => Err(unexpected(&other)),
@@ -240,6 +257,7 @@ impl Desk {
             let ledger = self.log.ledger().read();
             ledger.enrollment(&client).map(|enrollment| enrollment.keys.commit).ok_or_else(not_here_yet)?
         };
+        self.checked(|| self.check_lease(&client, &call)).await?;
         let steward = self.stewards.of(&call.repository)?;
         let path = protocol::names::Place::Snapshot(client).object(call.commit.object).to_string();
         let bytes = steward.get(&path, limits::OBJECT_BYTES_MAX).await.map_err(|error| match error {
@@ -259,6 +277,29 @@ impl Desk {
         match self.log.propose(Command::Commit { client, commit: call.commit }).await? {
             Decided::Committed(snapshot) => Ok(snapshot),
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A client writes into its domain's repository and no other.
+    fn check_repository(&self, client: &ClientId, repository: &RepositoryId) -> Result<(), Failure> {
+        let domain = self.log.ledger().read().enrollment(client).map(|enrollment| enrollment.domain);
+        let records = self.records.set().read();
+        let own = domain.and_then(|id| records.domain(&id)).map(|domain| domain.repository).ok_or_else(not_here_yet)?;
+        if own == *repository {
+            return Ok(());
+        }
+        Err(Failure::denied(format!("repository {repository} is not the one of this client's domain")))
+    }
+
+    /// The object was read where the lease allows writing. A lease that has ended is
+    /// the log's to judge: this may be a repetition of a commit that was decided.
+    fn check_lease(&self, client: &ClientId, call: &wire::Commit) -> Result<(), Failure> {
+        let ledger = self.log.ledger().read();
+        match ledger.open_lease(&call.commit.lease) {
+            Some(lease) if lease.client != *client || lease.repository != call.repository => {
+                Err(Failure::denied(format!("lease {} was not granted for this", lease.id)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -325,7 +366,7 @@ impl Desk {
             connected: connected.contains(&enrollment.client),
             snapshots: ledger.snapshots_count(&enrollment.client) as u64,
             newest: ledger.snapshot_newest(&enrollment.client).map(|snapshot| snapshot.at),
-            lease: ledger.open_leases().find(|lease| lease.client == enrollment.client).map(|lease| lease.id),
+            lease: ledger.leases(&enrollment.client).next().map(|lease| lease.id),
         };
         Ok(ledger.enrollments().map(status).collect())
     }

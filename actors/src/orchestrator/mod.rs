@@ -93,7 +93,8 @@ struct State {
     connections: Connections,
     client_bytes: Arc<Meter>,
     membership: Option<wire::Adopt>,
-    seat: Option<Desk>,
+    /// The log of the seat that is open, or being opened: it is stopped before its actors.
+    log: Option<Log>,
     /// Serving ends with these.
     tasks: Tasks,
 }
@@ -121,7 +122,7 @@ impl Actor for Orchestrator {
             front: front.clone(),
             connections: Connections::default(),
             client_bytes,
-            seat: None,
+            log: None,
             tasks: Tasks::new(),
         };
         if state.membership.is_some() {
@@ -143,7 +144,7 @@ impl Actor for Orchestrator {
                 let _ = reply.send(state.adopt(&myself, adopt).await);
             }
             Message::Reopen => {
-                if state.seat.is_none()
+                if state.log.is_none()
                     && let Err(failure) = state.open_seat(&myself).await
                 {
                     tracing::error!(%failure, "cannot open the orchestrator's state; trying again");
@@ -206,8 +207,8 @@ impl State {
     /// Ends the seat's actors, so that its databases are closed.
     async fn close_seat(&mut self, myself: &ActorRef<Message>) {
         self.front.desk.write(|desk| *desk = None);
-        if let Some(desk) = self.seat.take() {
-            desk.log.stop().await;
+        if let Some(log) = self.log.take() {
+            log.stop().await;
         }
         myself.stop_children_and_wait(None, None).await;
     }
@@ -234,7 +235,7 @@ impl State {
 
         let empty = Ledger::new(cluster, adoption.root, FIRST_INCARNATION);
         let log = Log::start(env, self.identity.voter(), empty, peers.clone(), &supervisor).await?;
-        // Kept at once, so that a failure below still closes the log's database.
+        self.log = Some(log.clone());
         let start = gossip::Start {
             cluster,
             me,
@@ -262,7 +263,6 @@ impl State {
                 keyset.orchestrators.iter().map(|member| (member.voter, member.id())).collect();
             log.begin(members).await?;
         }
-        self.seat = Some(desk.clone());
         self.front.desk.write(|front| *front = Some(desk));
         Ok(())
     }

@@ -53,11 +53,8 @@ impl ThreadPool {
     /// that a machine out of threads is noticed here.
     pub fn new() -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            wake: Condvar::new(),
-            threads_max: cores * THREADS_PER_CORE,
-        });
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), wake: Condvar::new(), threads_max: cores * THREADS_PER_CORE });
         let pool = Self { shared, cores };
         pool.shared.lock().threads = 1;
         pool.grow()?;

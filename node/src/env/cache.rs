@@ -28,8 +28,11 @@ pub struct CacheSettings {
 
 /// What foyer evicts at once; a page must fit into it.
 const BLOCK_BYTES: usize = 16 << 20;
-/// Independently locked parts of the memory: more than the cores of most machines.
-const SHARDS: usize = 16;
+/// Independently locked parts of the memory, at most: more than the cores of most
+/// machines.
+const SHARDS_MAX: usize = 16;
+/// Least memory of one part: a part that holds few pages evicts badly.
+const SHARD_BYTES_MIN: usize = 1 << 20;
 
 /// A page's key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -109,7 +112,7 @@ fn memory(settings: &CacheSettings) -> foyer::HybridCacheBuilderPhaseMemory<Page
         // On eviction, pages that are hot to the end would never reach the disk.
         .with_policy(HybridCachePolicy::WriteOnInsertion)
         .memory(settings.memory_bytes)
-        .with_shards(SHARDS)
+        .with_shards((settings.memory_bytes / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX))
         .with_weighter(|key: &PageKey, page: &Bytes| key.0.len() + page.len())
 }
 

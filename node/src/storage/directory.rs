@@ -235,3 +235,64 @@ fn walk(path: &Path, above: &str, query: &Query, page: &mut Page) -> io::Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(directory: &Directory, key: &str) -> io::Result<()> {
+        let mut draft = directory.draft()?;
+        draft.write(&[bytes::Bytes::copy_from_slice(key.as_bytes())])?;
+        directory.publish(draft, "bucket", &Key::parse(key).unwrap())
+    }
+
+    #[test]
+    fn keys_lead_nowhere_else() {
+        let long = "a".repeat(SEGMENT_BYTES_MAX + 1);
+        let deep = "a/".repeat(STORAGE_PATH_DEPTH_MAX) + "a";
+        for key in [
+            "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a/.", "a\0b", "a=", "a b", "ä", "a\\b", "a%2fb", &long,
+            &deep,
+        ] {
+            assert_eq!(Key::parse(key), None, "{key:?}");
+        }
+        assert!(Key::parse(".hidden/..two/three...").is_some());
+        let root = tempfile::TempDir::new().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        for bucket in ["", "..", "../a", "a/b", "A", "ab", ".abc"] {
+            assert!(directory.create_bucket(bucket).is_err(), "{bucket:?}");
+            assert!(!directory.has_bucket(bucket));
+        }
+    }
+
+    #[test]
+    fn every_page_size_lists_the_same_in_order() {
+        let root = tempfile::TempDir::new().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        assert!(directory.create_bucket("bucket").unwrap());
+        let mut keys = ["a", "a-", "a/b", "a/b/c", "a/b0", "a0", "b/x/y/z", "b/x/y0", "c"];
+        for key in keys.iter().rev() {
+            put(&directory, key).unwrap();
+            assert_eq!(put(&directory, key).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        keys.sort_unstable();
+        for prefix in ["", "a", "a/", "a/b", "b/x", "b/x/y/", "z"] {
+            let expected: Vec<&str> = keys.iter().copied().filter(|key| key.starts_with(prefix)).collect();
+            for max in 1..=keys.len() {
+                let mut query = Query { prefix: prefix.into(), after: String::new(), max };
+                let mut listed = Vec::new();
+                loop {
+                    let page = directory.list("bucket", &query).unwrap();
+                    assert!(page.objects.len() <= max);
+                    listed.extend(page.objects.into_iter().map(|(key, _)| key));
+                    if !page.more {
+                        break;
+                    }
+                    query.after = listed.last().unwrap().clone();
+                }
+                assert_eq!(listed, expected, "{prefix:?} in pages of {max}");
+            }
+        }
+        assert_eq!(fs::read_dir(root.path().join("drafts")).unwrap().count(), 0);
+    }
+}

@@ -20,9 +20,9 @@ use s3s::{
     Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
     auth::SimpleAuth,
     dto::{
-        CreateBucketInput, CreateBucketOutput, DeleteObjectInput, DeleteObjectOutput, ETag, GetObjectInput, GetObjectOutput,
-        HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
-        Object, PutObjectInput, PutObjectOutput, StreamingBlob,
+        CreateBucketInput, CreateBucketOutput, DeleteObjectInput, DeleteObjectOutput, ETag, GetObjectInput,
+        GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
+        ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob,
     },
     s3_error,
     service::{S3Service, S3ServiceBuilder},
@@ -126,7 +126,8 @@ impl S3 for Face {
         ];
         refuse_any(&conditions)?;
         let key = key_of(&input.key)?;
-        let (file, facts) = self.with(&input.bucket, move |directory, bucket| directory.open_object(bucket, &key)).await?;
+        let (file, facts) =
+            self.with(&input.bucket, move |directory, bucket| directory.open_object(bucket, &key)).await?;
         let range = match input.range {
             None => 0..facts.len,
             Some(range) => range.check(facts.len)?,
@@ -174,7 +175,10 @@ impl S3 for Face {
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
-    async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input;
         refuse_any(&[input.delimiter.is_some()])?;
         let max = input.max_keys.map_or(STORAGE_LIST_PAGE_MAX, |max| usize::try_from(max).unwrap_or(0));
@@ -273,7 +277,10 @@ fn listed((key, facts): (String, Facts)) -> Object {
 
 fn key_of(text: &str) -> S3Result<Key> {
     Key::parse(text).ok_or_else(|| {
-        s3_error!(InvalidArgument, "keys here consist of letters, digits, '-', '.', '_', '~', and single slashes between them")
+        s3_error!(
+            InvalidArgument,
+            "keys here consist of letters, digits, '-', '.', '_', '~', and single slashes between them"
+        )
     })
 }
 
@@ -320,7 +327,10 @@ mod tests {
     fn a_full_disk_has_a_status_of_its_own() {
         let error = failure(io::Error::from(rustix::io::Errno::NOSPC));
         assert_eq!(error.status_code(), Some(StatusCode::INSUFFICIENT_STORAGE));
-        assert_eq!(failure(io::Error::from(rustix::io::Errno::DQUOT)).status_code(), Some(StatusCode::INSUFFICIENT_STORAGE));
+        assert_eq!(
+            failure(io::Error::from(rustix::io::Errno::DQUOT)).status_code(),
+            Some(StatusCode::INSUFFICIENT_STORAGE)
+        );
         assert_eq!(failure(io::Error::from(rustix::io::Errno::IO)).code().as_str(), "InternalError");
     }
 }

@@ -6,7 +6,13 @@
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use ::env::Clock;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Method,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use protocol::limits::{STORAGE_CONNECTIONS_MAX, STORE_STALL_SECS_MAX};
 use s3s::{HttpError, HttpResponse, service::S3Service};
@@ -107,7 +113,12 @@ async fn serve_one(stream: TcpStream, service: S3Service, mut stopping: watch::R
         tracing::debug!(%error, "a connection ended early");
         return;
     }
-    linger(connection.into_parts().io.into_inner()).await;
+    let stream = connection.into_parts().io.into_inner();
+    // A storage that stops waits for nobody.
+    tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => {}
+        () = linger(stream) => {}
+    }
 }
 
 /// Small answers go out at once, and a peer that takes nothing is given up.
@@ -119,10 +130,16 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 
 async fn answer(service: S3Service, request: hyper::Request<Incoming>) -> Result<HttpResponse, HttpError> {
     let (parts, body) = request.into_parts();
-    match gate::check(&parts) {
-        Ok(()) => service.call(hyper::Request::from_parts(parts, s3s::Body::from(body))).await,
-        Err(refusal) => refusal.to_http_response().map_err(|error| HttpError::new(Box::new(error))),
+    let uploads = parts.method == Method::PUT;
+    let mut response = match gate::check(&parts) {
+        Ok(()) => service.call(hyper::Request::from_parts(parts, s3s::Body::from(body))).await?,
+        Err(refusal) => refusal.to_http_response().map_err(|error| HttpError::new(Box::new(error)))?,
+    };
+    if uploads && !response.status().is_success() {
+        // The body may not have been read, and then the connection is of no further use.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    Ok(response)
 }
 
 /// Closes in the order that lets the last answer arrive: closing with unread bytes

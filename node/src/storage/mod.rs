@@ -25,6 +25,9 @@ use self::{directory::Directory, listener::Listener};
 
 /// How long requests that are being served may take to finish when the storage stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// How often a directory that is in use is tried, and the pause between two tries.
+const OPEN_TRIES: usize = 10;
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the storage serves, and where.
 #[derive(Debug, Clone)]
@@ -89,8 +92,7 @@ impl Actor for StorageActor {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason).into());
         }
-        let (path, bucket) = (settings.directory.clone(), settings.bucket.clone());
-        let directory = run_blocking(&*blocking, move || open(path, &bucket)).await?;
+        let directory = open_patiently(&settings, &*blocking, &*clock).await?;
         let listener = TcpListener::bind(settings.listen).await?;
         let address = listener.local_addr()?;
         let (stop, stopping) = watch::channel(false);
@@ -135,13 +137,32 @@ impl Actor for StorageActor {
     }
 }
 
-fn open(path: PathBuf, bucket: &str) -> io::Result<Directory> {
-    let directory = Directory::open(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            io::Error::new(error.kind(), format!("another process serves {} already", path.display()))
+/// Opens the directory. Disk work that an actor before this one had started still
+/// holds it until it is done, so one that is in use is tried again a few times.
+async fn open_patiently(
+    settings: &StorageSettings,
+    blocking: &dyn Blocking,
+    clock: &dyn Clock,
+) -> io::Result<Directory> {
+    let mut tries = 0;
+    loop {
+        let (path, bucket) = (settings.directory.clone(), settings.bucket.clone());
+        let opened = run_blocking(blocking, move || {
+            let directory = Directory::open(&path)?;
+            directory.create_bucket(&bucket)?;
+            io::Result::Ok(directory)
+        });
+        tries += 1;
+        let place = settings.directory.display();
+        match opened.await {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                return Err(io::Error::new(error.kind(), format!("{place} cannot hold a storage: {error}")));
+            }
+            Err(error) if tries == OPEN_TRIES => {
+                return Err(io::Error::new(error.kind(), format!("another process serves {place} already")));
+            }
+            Err(_) => clock.sleep(OPEN_PAUSE).await,
+            Ok(directory) => return Ok(directory),
         }
-        kind => io::Error::new(kind, format!("{} cannot hold a storage: {error}", path.display())),
-    })?;
-    directory.create_bucket(bucket)?;
-    Ok(directory)
+    }
 }

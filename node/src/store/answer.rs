@@ -18,9 +18,12 @@ pub fn failure(what: &str, status: u16, code: Option<&str>, message: Option<&str
         (404, _) => StoreError::NotFound { what },
         (412, _) => StoreError::Exists { what },
         // The storage waited in vain, was too busy, or met a race.
-        (408 | 409 | 425 | 429, _) | (400, "RequestTimeout" | "SlowDown") => StoreError::Unclear { what, reason: answer },
-        // A redirect names another region or server: asking again changes nothing.
-        (300..=399 | 400..=499, _) => StoreError::Refused { what, answer },
+        (408 | 409 | 425 | 429, _) | (400, "RequestTimeout" | "SlowDown") => {
+            StoreError::Unclear { what, reason: answer }
+        }
+        // A redirect names another region or server, 501 what the storage cannot do:
+        // asking again changes nothing.
+        (300..=399 | 400..=499 | 501, _) => StoreError::Refused { what, answer },
         _ => StoreError::Unclear { what, reason: answer },
     }
 }
@@ -28,7 +31,8 @@ pub fn failure(what: &str, status: u16, code: Option<&str>, message: Option<&str
 /// What an error document that stands in an answer's body means.
 pub fn failure_in(what: &str, status: u16, body: &[u8]) -> StoreError {
     let body = String::from_utf8_lossy(body);
-    failure(what, status, element(&body, "Code"), element(&body, "Message"))
+    let (code, message) = (element(&body, "Code"), element(&body, "Message"));
+    failure(what, status, code.as_deref(), message.as_deref())
 }
 
 /// What a failure of the `s3` crate means.
@@ -73,9 +77,14 @@ fn clean(words: &str) -> String {
 
 /// The text of the first element of this name. Error documents are flat, so this
 /// needs no parser that could be led astray.
-fn element<'a>(document: &'a str, name: &str) -> Option<&'a str> {
+fn element(document: &str, name: &str) -> Option<String> {
     let (_, rest) = document.split_once(&format!("<{name}>"))?;
-    Some(rest.split_once("</")?.0)
+    let mut text = rest.split_once("</")?.0.to_string();
+    // The ampersand comes last, or "&amp;lt;" would become "<".
+    for (escaped, plain) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")] {
+        text = text.replace(escaped, plain);
+    }
+    Some(text)
 }
 
 #[cfg(test)]
@@ -83,7 +92,7 @@ mod tests {
     use super::*;
 
     fn body(code: &str) -> String {
-        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>so\u{1b}[31m</Message></Error>")
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>it&apos;s so\u{1b}[31m</Message></Error>")
     }
 
     #[test]
@@ -97,7 +106,9 @@ mod tests {
         }
         assert!(matches!(of(403, "QuotaExceeded"), StoreError::Full { .. }));
         assert!(matches!(of(507, ""), StoreError::Full { .. }));
-        for (status, code) in [(500, "InternalError"), (503, "SlowDown"), (409, "ConditionalRequestConflict"), (400, "RequestTimeout")] {
+        for (status, code) in
+            [(500, "InternalError"), (503, "SlowDown"), (409, "ConditionalRequestConflict"), (400, "RequestTimeout")]
+        {
             assert!(matches!(of(status, code), StoreError::Unclear { .. }), "{status} {code}");
         }
     }
@@ -105,7 +116,10 @@ mod tests {
     #[test]
     fn the_storages_words_arrive_without_control_characters() {
         let error = failure_in("a", 403, body("AccessDenied").as_bytes()).to_string();
-        assert_eq!(error, "the storage refused a: AccessDenied: so [31m (HTTP status 403)");
-        assert_eq!(failure("a", 502, None, None).to_string(), "no clear answer from the storage about a: HTTP status 502");
+        assert_eq!(error, "the storage refused a: AccessDenied: it's so [31m (HTTP status 403)");
+        assert_eq!(
+            failure("a", 502, None, None).to_string(),
+            "no clear answer from the storage about a: HTTP status 502"
+        );
     }
 }

@@ -66,7 +66,12 @@ impl S3Carrier {
     }
 
     /// Reads an object, or a range of it; refuses more than `len_max` bytes.
-    pub async fn read(&self, ticket: &ReadTicket, range: Option<Range<u64>>, len_max: usize) -> Result<Bytes, StoreError> {
+    pub async fn read(
+        &self,
+        ticket: &ReadTicket,
+        range: Option<Range<u64>>,
+        len_max: usize,
+    ) -> Result<Bytes, StoreError> {
         let what = self.check_read(ticket)?;
         let wanted = range.as_ref().map_or(len_max as u64, |range| range.end.saturating_sub(range.start));
         let mut request = self
@@ -98,7 +103,8 @@ impl S3Carrier {
         let Some(what) = self.place.path_of(&ticket.path) else {
             return invalid(format!("the ticket for {:?} is not for this repository", ticket.path));
         };
-        let header = |name: &str| ticket.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        let header =
+            |name: &str| ticket.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str());
         let signed: Vec<&str> = header("authorization")
             .and_then(|value| value.split_once("SignedHeaders="))
             .and_then(|(_, rest)| rest.split(',').next())
@@ -129,7 +135,10 @@ impl S3Carrier {
         match path.and_then(|path| self.place.path_of(path)) {
             Some(what) => Ok(what),
             // The query is a signature: it does not belong into a message.
-            None => invalid(format!("the ticket for {} is not for this repository", ticket.url.split('?').next().unwrap_or(""))),
+            None => invalid(format!(
+                "the ticket for {} is not for this repository",
+                ticket.url.split('?').next().unwrap_or("")
+            )),
         }
     }
 
@@ -152,12 +161,16 @@ impl Carrier for S3Carrier {
     async fn put(&self, ticket: &PutTicket, body: Bytes) -> Result<(), StoreError> {
         let what = self.check_put(ticket, &body)?;
         let time = time_for(ticket.len);
-        let mut request =
-            self.http.put(ticket.path.clone()).timeout(time).total_timeout(time).max_response_body_bytes(STORE_ERROR_BYTES_MAX);
+        let mut request = self
+            .http
+            .put(ticket.path.clone())
+            .timeout(time)
+            .total_timeout(time)
+            .max_response_body_bytes(STORE_ERROR_BYTES_MAX);
         for (name, value) in &ticket.headers {
-            request = request
-                .try_header(name, value)
-                .map_err(|error| StoreError::Invalid { reason: format!("the ticket for {what} is damaged: {error}") })?;
+            request = request.try_header(name, value).map_err(|error| StoreError::Invalid {
+                reason: format!("the ticket for {what} is damaged: {error}"),
+            })?;
         }
         let sent = Arc::new(AtomicUsize::new(0));
         let send = request.body_stream(slices(body, sent.clone())).send_response();
@@ -239,12 +252,24 @@ async fn body_of(what: &str, mut response: ResponseStream, len_max: usize) -> Re
 }
 
 /// Reads the answer to a range, which must be all of the range that exists.
-async fn part_of(what: &str, response: ResponseStream, range: &Range<u64>, len_max: usize) -> Result<Bytes, StoreError> {
+async fn part_of(
+    what: &str,
+    response: ResponseStream,
+    range: &Range<u64>,
+    len_max: usize,
+) -> Result<Bytes, StoreError> {
     let header = response.headers().get("content-range").and_then(|value| value.to_str().ok());
     let (start, last, total) = match header.and_then(content_range) {
-        Some((start, last, total)) if start == range.start && (last + 1 == range.end.min(total)) => (start, last, total),
+        Some((start, last, total)) if start == range.start && (last + 1 == range.end.min(total)) => {
+            (start, last, total)
+        }
         _ => {
-            let reason = format!("asked for bytes {} to {}, it sent {}", range.start, range.end, header.unwrap_or("something else"));
+            let reason = format!(
+                "asked for bytes {} to {}, it sent {}",
+                range.start,
+                range.end,
+                header.unwrap_or("something else")
+            );
             return Err(StoreError::Unclear { what: what.to_string(), reason });
         }
     };

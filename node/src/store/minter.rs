@@ -15,8 +15,8 @@ use ::env::store::StoreError;
 use aws_credential_types::Credentials;
 use aws_sigv4::{
     http_request::{
-        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation, SigningInstructions,
-        SigningSettings, UriPathNormalizationMode, sign,
+        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation,
+        SigningInstructions, SigningSettings, UriPathNormalizationMode, sign,
     },
     sign::v4,
 };
@@ -60,7 +60,9 @@ impl Minter {
     /// The right to store `len` bytes with this hash at `path`, once.
     pub fn put(&self, path: &str, len: u64, hash: &Sha256, now: UnixMillis) -> Result<PutTicket, StoreError> {
         if len == 0 || len > OBJECT_BYTES_MAX as u64 {
-            return invalid(format!("no ticket can be minted for {path}: it has {len} bytes, of at most {OBJECT_BYTES_MAX}"));
+            return invalid(format!(
+                "no ticket can be minted for {path}: it has {len} bytes, of at most {OBJECT_BYTES_MAX}"
+            ));
         }
         let request_path = self.place.request_path(&self.place.key(path)?);
         let url = format!("{}{request_path}", self.place.origin);
@@ -75,7 +77,8 @@ impl Minter {
         let signed = self.sign("PUT", &url, &given, body, &self.in_headers, now)?;
         // x-amz-date, x-amz-content-sha256, authorization
         let made = signed.headers();
-        let headers = given.into_iter().chain(made).map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let headers =
+            given.into_iter().chain(made).map(|(name, value)| (name.to_string(), value.to_string())).collect();
         Ok(PutTicket { path: request_path, len, hash: *hash, headers, expires: now.plus_secs(PUT_TICKET_SECS) })
     }
 

@@ -11,10 +11,7 @@ mod steward;
 
 use std::{fmt, sync::Arc};
 
-use ::env::{
-    Blocking, Carrier, Clock, Steward, Storages,
-    store::StoreError,
-};
+use ::env::{Blocking, Carrier, Clock, Steward, Storages, store::StoreError};
 use protocol::records::{Storage, StorageCredential};
 
 pub(crate) use self::place::{is_bucket, is_path};

@@ -56,7 +56,9 @@ impl Place {
         let host = match storage.virtual_host {
             false => authority.clone(),
             true if is_ip(&authority) => {
-                return invalid(format!("{authority} is an address, so the bucket cannot stand in the host name: use path style"));
+                return invalid(format!(
+                    "{authority} is an address, so the bucket cannot stand in the host name: use path style"
+                ));
             }
             true => format!("{bucket}.{authority}"),
         };
@@ -90,10 +92,7 @@ impl Place {
     /// The path in the repository that a request's path stands for; None if it
     /// leads anywhere else.
     pub fn path_of<'a>(&self, request_path: &'a str) -> Option<&'a str> {
-        request_path
-            .strip_prefix(&self.request_root())?
-            .strip_prefix(&self.key_prefix)
-            .filter(|path| is_path(path))
+        request_path.strip_prefix(&self.request_root())?.strip_prefix(&self.key_prefix).filter(|path| is_path(path))
     }
 
     fn request_root(&self) -> String {
@@ -184,7 +183,9 @@ mod tests {
         for endpoint in ["http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost:9000", "http://127.8.9.1"] {
             Place::of(&storage(endpoint, "", false)).unwrap();
         }
-        for endpoint in ["http://10.0.0.1:9000", "http://example.org", "http://localhost.example.org", "http://127.0.0.1.nip.io"] {
+        for endpoint in
+            ["http://10.0.0.1:9000", "http://example.org", "http://localhost.example.org", "http://127.0.0.1.nip.io"]
+        {
             let error = Place::of(&storage(endpoint, "", false)).unwrap_err().to_string();
             assert!(error.contains("use https"), "{error}");
         }
@@ -193,7 +194,15 @@ mod tests {
 
     #[test]
     fn addresses_that_say_more_than_a_server_are_refused() {
-        for endpoint in ["", "example.org", "https://", "ftp://example.org", "https://a@example.org", "https://example.org/x", "https://example.org?x=1"] {
+        for endpoint in [
+            "",
+            "example.org",
+            "https://",
+            "ftp://example.org",
+            "https://a@example.org",
+            "https://example.org/x",
+            "https://example.org?x=1",
+        ] {
             Place::of(&storage(endpoint, "", false)).unwrap_err();
         }
         for prefix in ["/a", "a/", "a//b", "a/../b", "a b", "ä", "a?b", "a%2e"] {
@@ -207,7 +216,8 @@ mod tests {
         assert_eq!(place.origin, "https://example.org");
         assert_eq!(place.request_path(&place.key("a/b").unwrap()), "/backups/fleet/one/a/b");
         assert_eq!(place.path_of("/backups/fleet/one/a/b"), Some("a/b"));
-        for foreign in ["/backups/fleet/two/a", "/other/fleet/one/a", "/backups/fleet/one/../a", "/backups/fleet/one/"] {
+        for foreign in ["/backups/fleet/two/a", "/other/fleet/one/a", "/backups/fleet/one/../a", "/backups/fleet/one/"]
+        {
             assert_eq!(place.path_of(foreign), None);
         }
         let place = Place::of(&storage("https://example.org:8443", "", true)).unwrap();

@@ -49,20 +49,19 @@ impl S3Steward {
                 .or_else(|_| client(&place, credential, AsyncTlsRootStore::WebPki)),
             false => client(&place, credential, AsyncTlsRootStore::WebPki),
         };
-        let s3 = match s3 {
-            Ok(s3) => s3,
-            Err(error) => return Err(failure_of(&place.endpoint, &error)),
-        };
+        let s3 = s3?;
         let carrier = S3Carrier::new(place.clone(), clock.clone())?;
         let minter = Minter::new(place.clone(), credential);
         Ok(Self { place, minter, carrier, s3, clock, blocking })
     }
 }
 
-fn client(place: &Place, credential: &StorageCredential, roots: AsyncTlsRootStore) -> s3::Result<s3::Client> {
+fn client(place: &Place, credential: &StorageCredential, roots: AsyncTlsRootStore) -> Result<s3::Client, StoreError> {
+    let fail = |error: s3::Error| failure_of(&place.endpoint, &error);
     let style = if place.virtual_host { s3::AddressingStyle::VirtualHosted } else { s3::AddressingStyle::Path };
-    let key = s3::Credentials::new(&*credential.access_key, &*credential.secret_key)?;
-    s3::Client::builder(&place.endpoint)?
+    let key = s3::Credentials::new(&*credential.access_key, &*credential.secret_key).map_err(fail)?;
+    s3::Client::builder(&place.endpoint)
+        .map_err(fail)?
         .region(&*place.region)
         .auth(s3::Auth::Static(key))
         .addressing_style(style)
@@ -72,6 +71,7 @@ fn client(place: &Place, credential: &StorageCredential, roots: AsyncTlsRootStor
         .max_attempts(1)
         .tls_root_store(roots)
         .build()
+        .map_err(fail)
 }
 
 #[async_trait]
@@ -109,23 +109,26 @@ impl Steward for S3Steward {
             "" => self.place.key_prefix.clone(),
             path => format!("{}/", self.place.key(path)?),
         };
+        let what = format!("the listing of {prefix:?}");
         let mut pages = self.s3.objects().list_v2(&*self.place.bucket).prefix(&*prefix).max_keys(PAGE_KEYS).pager();
         let mut found: Vec<(String, u64)> = Vec::new();
-        while let Some(page) = pages.next_page().await.map_err(|error| failure_of(path, &error))? {
+        while let Some(page) = pages.next_page().await.map_err(|error| failure_of(&what, &error))? {
             let more = page.is_truncated;
             let before = found.len();
             for object in page.contents {
-                let Some(name) = object.key.strip_prefix(&self.place.key_prefix).filter(|_| object.key.starts_with(&prefix)) else {
+                let Some(name) =
+                    object.key.strip_prefix(&self.place.key_prefix).filter(|_| object.key.starts_with(&prefix))
+                else {
                     return invalid(format!("asked for objects below {prefix:?}, the storage lists {:?}", object.key));
                 };
                 // Each page goes on where the last one ended, so this loop ends.
                 if found.last().is_some_and(|(last, _)| last.as_str() >= name) {
-                    return unordered(path);
+                    return unordered(what);
                 }
                 found.push((name.to_string(), object.size));
             }
             if more && found.len() == before {
-                return unordered(path);
+                return unordered(what);
             }
         }
         Ok(found)
@@ -133,14 +136,14 @@ impl Steward for S3Steward {
 
     async fn delete(&self, path: &str) -> Result<(), StoreError> {
         let key = self.place.key(path)?;
-        match self.s3.objects().delete(&*self.place.bucket, key).send().await.map_err(|error| failure_of(path, &error)) {
+        match self.s3.objects().delete(&*self.place.bucket, key).send().await.map_err(|error| failure_of(path, &error))
+        {
             Ok(_) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 }
 
-fn unordered<T>(path: &str) -> Result<T, StoreError> {
-    let reason = "its listing does not go on in order".to_string();
-    Err(StoreError::Unclear { what: path.to_string(), reason })
+fn unordered<T>(what: String) -> Result<T, StoreError> {
+    Err(StoreError::Unclear { what, reason: "its pages do not go on in order".into() })
 }

@@ -5,6 +5,8 @@
 //! a wipe. Of what a database wrote since its last sync, a loss of power keeps
 //! nothing, a prefix, or any part of it in any order, torn at sectors.
 
+mod database;
+
 use std::{
     collections::BTreeMap,
     fmt, io,
@@ -13,12 +15,9 @@ use std::{
     time::Duration,
 };
 
-use crate::kernel::{Life, fault::Moment, lock, rng::Stream};
+use database::{Change, Copy, Database, place, read_at};
 
-/// What a disk writes whole or not at all, in bytes.
-const SECTOR_BYTES: usize = 512;
-/// Largest database of a simulated node: it is all in memory.
-const DATABASE_BYTES_MAX: u64 = 256 << 20;
+use crate::kernel::{Life, fault::Moment, lock, rng::Stream};
 
 /// What of the machine's data directory survives its lives.
 #[derive(Debug)]
@@ -30,6 +29,8 @@ pub struct Drive {
 
 #[derive(Debug, Default)]
 struct Contents {
+    /// Whether syncs lie.
+    lies: bool,
     small: BTreeMap<String, Vec<u8>>,
     databases: BTreeMap<String, Database>,
     /// Names of open databases and taken locks, by the life that holds them.
@@ -40,80 +41,6 @@ struct Contents {
 enum Holding {
     Database,
     Lock,
-}
-
-/// One database file.
-#[derive(Debug, Default, Clone)]
-struct Database {
-    /// What a process reads.
-    seen: Vec<u8>,
-    /// What would be there after a loss of power.
-    durable: Vec<u8>,
-    /// What leads from the one to the other, in order.
-    unsynced: Vec<Change>,
-}
-
-#[derive(Debug, Clone)]
-enum Change {
-    Length(usize),
-    Write { offset: usize, bytes: Vec<u8> },
-}
-
-impl Change {
-    fn apply(&self, file: &mut Vec<u8>) {
-        match self {
-            Self::Length(length) => file.resize(*length, 0),
-            Self::Write { offset, bytes } => {
-                let end = offset + bytes.len();
-                if file.len() < end {
-                    file.resize(end, 0);
-                }
-                file[*offset..end].copy_from_slice(bytes);
-            }
-        }
-    }
-
-    /// Applies some of its sectors.
-    fn tear(&self, file: &mut Vec<u8>, stream: &mut Stream) {
-        let Self::Write { offset, bytes } = self else { return self.apply(file) };
-        for (sector, bytes) in bytes.chunks(SECTOR_BYTES).enumerate() {
-            if stream.chance(500_000) {
-                Self::Write { offset: offset + sector * SECTOR_BYTES, bytes: bytes.to_vec() }.apply(file);
-            }
-        }
-    }
-}
-
-impl Database {
-    fn sync(&mut self) {
-        for change in self.unsynced.drain(..) {
-            change.apply(&mut self.durable);
-        }
-    }
-
-    fn lose_power(&mut self, stream: &mut Stream) {
-        let changes = std::mem::take(&mut self.unsynced);
-        match stream.below(3) {
-            0 => {}
-            1 => {
-                let kept = stream.below(changes.len() as u64 + 1) as usize;
-                changes[..kept].iter().for_each(|change| change.apply(&mut self.durable));
-                if let Some(torn) = changes.get(kept) {
-                    torn.tear(&mut self.durable, stream);
-                }
-            }
-            _ => {
-                for change in &changes {
-                    match stream.below(3) {
-                        0 => {}
-                        1 => change.apply(&mut self.durable),
-                        _ => change.tear(&mut self.durable, stream),
-                    }
-                }
-            }
-        }
-        self.seen.clone_from(&self.durable);
-    }
 }
 
 impl Drive {
@@ -133,7 +60,12 @@ impl Drive {
     pub fn release(&self) {
         let mut contents = lock(&self.contents);
         contents.held.clear();
-        contents.databases.values_mut().for_each(Database::sync);
+        contents.databases.values_mut().for_each(|database| drop(database.sync()));
+    }
+
+    /// From now on syncs make nothing durable, and say that they did.
+    pub fn lie(&self) {
+        lock(&self.contents).lies = true;
     }
 
     /// Everything is gone.
@@ -292,19 +224,14 @@ impl Backend {
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
-}
 
-/// An offset in a file that is held in memory.
-fn place(offset: u64, length: usize) -> io::Result<Range<usize>> {
-    let end = offset.checked_add(length as u64).filter(|end| *end <= DATABASE_BYTES_MAX);
-    let end = end.ok_or(io::ErrorKind::StorageFull)?;
-    Ok(offset as usize..end as usize)
-}
-
-fn read_at(file: &[u8], offset: u64, out: &mut [u8]) -> io::Result<()> {
-    let place = place(offset, out.len())?;
-    out.copy_from_slice(file.get(place).ok_or(io::ErrorKind::UnexpectedEof)?);
-    Ok(())
+    /// Makes everything durable; how many changes that took.
+    fn commit(&self) -> io::Result<usize> {
+        if lock(&self.disk.drive.contents).lies {
+            return Ok(0);
+        }
+        self.with(|database| Ok(database.sync()))
+    }
 }
 
 impl redb::StorageBackend for Backend {
@@ -323,9 +250,7 @@ impl redb::StorageBackend for Backend {
             check_room(&self.disk.life)?;
         }
         self.with(|database| {
-            let change = Change::Length(length);
-            change.apply(&mut database.seen);
-            database.unsynced.push(change);
+            database.change(Change::Length(length));
             Ok(())
         })
     }
@@ -335,11 +260,7 @@ impl redb::StorageBackend for Backend {
         life.moment(Moment::BeforeSync);
         life.check()?;
         life.charge(self.disk.drive.cost());
-        let changes = self.with(|database| {
-            let changes = database.unsynced.len();
-            database.sync();
-            Ok(changes)
-        })?;
+        let changes = self.commit()?;
         life.note(format_args!("disk sync {} changes {changes}", self.name));
         life.moment(Moment::AfterSync);
         life.check()
@@ -349,9 +270,7 @@ impl redb::StorageBackend for Backend {
         check_room(&self.disk.life)?;
         let place = place(offset, data.len())?;
         self.with(|database| {
-            let change = Change::Write { offset: place.start, bytes: data.to_vec() };
-            change.apply(&mut database.seen);
-            database.unsynced.push(change);
+            database.change(Change::Write { offset: place.start, bytes: data.to_vec() });
             Ok(())
         })
     }
@@ -362,27 +281,5 @@ impl redb::StorageBackend for Backend {
     }
 }
 
-/// A database in memory that nobody else sees.
-#[derive(Debug)]
-struct Copy(Mutex<Vec<u8>>);
-
-impl redb::StorageBackend for Copy {
-    fn len(&self) -> Result<u64, io::Error> {
-        Ok(lock(&self.0).len() as u64)
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        read_at(&lock(&self.0), offset, out)
-    }
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        Change::Length(place(len, 0)?.start).apply(&mut lock(&self.0));
-        Ok(())
-    }
-    fn sync_data(&self) -> Result<(), io::Error> {
-        Ok(())
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        let offset = place(offset, data.len())?.start;
-        Change::Write { offset, bytes: data.to_vec() }.apply(&mut lock(&self.0));
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -47,9 +47,8 @@ impl env::Net for SimNet {
         let (host, port) = host_and_port.rsplit_once(':').ok_or_else(bad)?;
         let port = port.parse().map_err(|_| bad())?;
         let found: Option<IpAddr> = self.0.kernel().network(|network| network.resolve(host));
-        let address = found.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, format!("there is no host of the name {host:?}"))
-        })?;
+        let address = found
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no host of the name {host:?}")))?;
         Ok(vec![SocketAddr::new(address, port)])
     }
 }

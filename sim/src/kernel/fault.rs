@@ -88,6 +88,9 @@ pub enum Fault {
     DiskFull(Node),
     /// Ends `DiskFull`.
     DiskFree(Node),
+    /// Syncs of the node's data directory make nothing durable from now on, and
+    /// say that they did. No software survives that: it is for testing checkers.
+    DiskLies(Node),
     /// The data directory is empty from now on. Only for a machine that is down.
     DiskWipe(Node),
     /// Nobody reaches the object storage: requests wait until they time out.
@@ -109,6 +112,10 @@ pub enum Fault {
         /// To how many requests.
         times: u32,
     },
+    /// The faults stop: what was cut, full or down is right again, what was aimed or
+    /// switched on is off, and every machine that is down boots. Clocks stay as wrong
+    /// as they are, and disks lie on.
+    Calm,
     /// Requests to the storage take this long, in milliseconds, from now on: `from..to`.
     StorageLatency {
         /// At least.
@@ -224,9 +231,9 @@ impl Plan {
         self
     }
 
-    /// Cuts two nodes off from each other, both ways, for a while.
+    /// Cuts two nodes off from each other, both ways, for a while; nothing if they are one.
     pub fn partition(&mut self, at: Duration, one: Node, other: Node, lasts: Duration) -> &mut Self {
-        for (from, to) in [(one, other), (other, one)] {
+        for (from, to) in [(one, other), (other, one)].into_iter().filter(|(from, to)| from != to) {
             self.at(at, Fault::Cut { from, to }).at(at + lasts, Fault::Heal { from, to });
         }
         self

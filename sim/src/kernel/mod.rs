@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod fault;
 pub mod interpose;
+mod life;
 pub mod network;
 pub mod panics;
 mod queue;
@@ -24,6 +25,7 @@ use std::{
 use clock::Clocks;
 use fault::{Moment, Node};
 use network::{Inbox, Network};
+pub use life::Life;
 pub use queue::Event;
 use queue::Queue;
 use rng::Stream;
@@ -144,6 +146,8 @@ impl Kernel {
     pub fn log(&self, what: fmt::Arguments<'_>) {
         let mut state = self.state();
         match state.running {
+            // What a dead process says while it is taken apart was never said.
+            Some(node) if !state.machines.get(node.index()).is_some_and(|machine| machine.up) => {}
             Some(node) => state.note(format_args!("{node} log {what}")),
             None => state.note(format_args!("log {what}")),
         }
@@ -245,6 +249,16 @@ impl Kernel {
         self.machine(node, |machine| machine.aimed.push((moment, count.max(1), down)));
     }
 
+    /// Nothing is full or aimed at any more.
+    pub fn calm(&self) {
+        let mut state = self.state();
+        state.network.heal_all();
+        for machine in &mut state.machines {
+            machine.disk_full = false;
+            machine.aimed.clear();
+        }
+    }
+
     /// A packet comes to its end: whom it gives work.
     pub fn deliver(&self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) -> Option<Node> {
         let inbox = self.state().network.arrive(from, to)?;
@@ -273,131 +287,6 @@ impl State {
             Some(machine) => interpose::set_clocks(machine.clocks.monotonic(now), machine.clocks.wall(now)),
             None => interpose::set_clocks(now, clock::EPOCH_NS + now),
         }
-    }
-}
-
-/// One life of one machine, from boot to crash: how everything that its process
-/// does reaches the kernel.
-#[derive(Debug, Clone)]
-pub struct Life {
-    kernel: Arc<Kernel>,
-    node: Node,
-    life: u64,
-}
-
-impl Life {
-    /// The kernel.
-    pub fn kernel(&self) -> &Arc<Kernel> {
-        &self.kernel
-    }
-
-    /// Whose life.
-    pub fn node(&self) -> Node {
-        self.node
-    }
-
-    /// Which of its lives, from 1.
-    pub fn number(&self) -> u64 {
-        self.life
-    }
-
-    /// A stream of this life.
-    pub fn stream(&self, purpose: &str) -> Stream {
-        self.kernel.stream(purpose, (u64::from(self.node.0) << 32) | self.life)
-    }
-
-    /// Whether this life has ended.
-    pub fn is_over(&self) -> bool {
-        self.kernel.machine(self.node, |machine| !machine.up || machine.life != self.life).unwrap_or(true)
-    }
-
-    /// Fails if this life has ended.
-    pub fn check(&self) -> io::Result<()> {
-        if self.is_over() { Err(io::Error::other("this machine has lost its power")) } else { Ok(()) }
-    }
-
-    /// The machine's wall clock, in nanoseconds since 1970.
-    pub fn wall_ns(&self) -> u64 {
-        let now = self.kernel.now_ns();
-        self.kernel.machine(self.node, |machine| machine.clocks.wall(now)).unwrap_or_default()
-    }
-
-    /// The machine's monotonic clock, in nanoseconds.
-    pub fn monotonic_ns(&self) -> u64 {
-        let now = self.kernel.now_ns();
-        self.kernel.machine(self.node, |machine| machine.clocks.monotonic(now)).unwrap_or_default()
-    }
-
-    /// The node is busy for so long: its clocks move on, and nothing else happens in it.
-    pub fn charge(&self, cost: Duration) {
-        let mut state = self.kernel.state();
-        if state.running == Some(self.node)
-            && let Some(machine) = state.machines.get_mut(self.node.index())
-        {
-            machine.debt_ns += nanos(cost);
-            state.set_clocks();
-        }
-    }
-
-    /// Adds a line to the trace, with the name of the node.
-    pub fn note(&self, what: fmt::Arguments<'_>) {
-        self.kernel.note(format_args!("{} {what}", self.node));
-    }
-
-    /// A moment at which faults can aim has come. Afterwards this life may be over.
-    pub fn moment(&self, moment: Moment) {
-        let struck = self.kernel.machine(self.node, |machine| {
-            if !machine.up || machine.life != self.life {
-                return false;
-            }
-            for (aim, count, _) in &mut machine.aimed {
-                *count -= u32::from(*aim == moment);
-            }
-            let down = machine.aimed.iter().find(|(_, count, _)| *count == 0).map(|(_, _, down)| *down);
-            machine.doomed = machine.doomed.or(down);
-            down.is_some()
-        });
-        if struck == Some(true) {
-            self.note(format_args!("loses power at {moment:?}"));
-            self.kernel.fence(self.node);
-            interpose::stop();
-        }
-    }
-
-    /// Binds a socket.
-    pub fn bind(&self, address: SocketAddr) -> io::Result<(SocketAddr, Arc<Inbox>)> {
-        self.check()?;
-        let inbox = Arc::new(Inbox::new(self.node, self.life));
-        let mut state = self.kernel.state();
-        let home = state.machines.get(self.node.index()).map(|machine| machine.address);
-        let home = home.ok_or(io::ErrorKind::NotFound)?;
-        let bound = state.network.bind(home, address, Arc::clone(&inbox))?;
-        Ok((bound, inbox))
-    }
-
-    /// Frees an address.
-    pub fn unbind(&self, address: SocketAddr) {
-        self.kernel.network(|network| network.unbind(address, self.node, self.life));
-    }
-
-    /// Sends a datagram; like UDP, without a word about what becomes of it.
-    pub fn send(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        if self.is_over() {
-            return;
-        }
-        let mut state = self.kernel.state();
-        state.packets += 1;
-        let digest = blake3::hash(bytes);
-        let mark = u32::from_le_bytes([digest.as_bytes()[0], digest.as_bytes()[1], digest.as_bytes()[2], 0]);
-        let fate = state.network.send(self.node, to, bytes.len());
-        let size = bytes.len();
-        state.note(format_args!("packet {from} > {to} {size} bytes {mark:06x} copies {}", fate.len()));
-        let now = state.now();
-        for travel in fate {
-            state.queue.push(now + nanos(travel), Event::Packet { from, to, bytes: bytes.to_vec() });
-        }
-        drop(state);
-        self.moment(Moment::AfterSend);
     }
 }
 

@@ -114,12 +114,7 @@ impl Network {
     }
 
     /// Binds `inbox` at `address`: one of its node's, or the unspecified one. Port 0: any.
-    pub fn bind(
-        &mut self,
-        home: IpAddr,
-        address: SocketAddr,
-        inbox: Arc<Inbox>,
-    ) -> io::Result<SocketAddr> {
+    pub fn bind(&mut self, home: IpAddr, address: SocketAddr, inbox: Arc<Inbox>) -> io::Result<SocketAddr> {
         let ip = if address.ip().is_unspecified() { home } else { address.ip() };
         if self.hosts.get(&ip) != Some(&inbox.node) {
             return Err(io::ErrorKind::AddrNotAvailable.into());
@@ -182,6 +177,11 @@ impl Network {
     /// Heals one direction.
     pub fn heal(&mut self, from: Node, to: Node) {
         self.cuts.remove(&(from, to));
+    }
+
+    /// Heals everything.
+    pub fn heal_all(&mut self) {
+        self.cuts.clear();
     }
 
     /// Changes what all links are like.

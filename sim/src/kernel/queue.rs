@@ -9,7 +9,8 @@ use super::fault::{Fault, Node};
 
 /// Something that happens at a moment of its own.
 pub enum Event {
-    /// A node has work, or a timer that is due; `ticket` tells a stale one.
+    /// A node has work, or a timer that is due, or starts again after it failed;
+    /// `ticket` tells a stale one.
     Wake {
         /// Which node.
         node: Node,

@@ -2,6 +2,9 @@
 //!
 //! Invariant: the trace depends on nothing but the run. Two runs of one seed
 //! have the same bytes; the hash stands for all of them, kept or not.
+//!
+//! Lines are in the order in which things were computed. A node that is busy is
+//! ahead of the others: its lines carry the time at which it does what they say.
 
 use std::{fmt, io::Write};
 

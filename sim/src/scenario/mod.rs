@@ -3,6 +3,7 @@
 //! Invariant: a scenario's options, faults and play are functions of the seed;
 //! the faults are a list apart from the play, so that a shorter list can be tried.
 
+pub mod cluster;
 pub mod network;
 
 use crate::{
@@ -29,7 +30,7 @@ pub struct Scenario {
 pub const DEFAULT: &str = network::SCENARIO.name;
 
 /// All scenarios.
-pub const ALL: &[&Scenario] = &[&network::SCENARIO];
+pub const ALL: &[&Scenario] = &[&cluster::SCENARIO, &network::SCENARIO, &network::LYING_DISKS];
 
 /// The scenario of this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

@@ -20,8 +20,7 @@ fn case() -> (CommitFacts, ReadCommit) {
 }
 
 fn check(claimed: &CommitFacts, read: &ReadCommit) -> Result<(), Failure> {
-    let expected =
-        Expected { client: &client(0), commit_key: &keys(0).commit, repository: &repository(1), claimed };
+    let expected = Expected { client: &client(0), commit_key: &keys(0).commit, repository: &repository(1), claimed };
     agree(expected, read)
 }
 

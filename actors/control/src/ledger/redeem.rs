@@ -147,7 +147,9 @@ impl Ledger {
                 self.tokens.insert(*token, TokenUse { terms: rank, redeemed: Vec::new(), refused: None });
             }
             // Terms of someone who is no admin any more hold nobody up.
-            Some(known) if known.terms > rank && self.keyset.as_ref().is_some_and(|k| k.is_admin(&known.terms.author)) => {
+            Some(known)
+                if known.terms > rank && self.keyset.as_ref().is_some_and(|k| k.is_admin(&known.terms.author)) =>
+            {
                 return Err(Failure::retry(format!(
                     "token {} has newer terms than this orchestrator knows: try another one",
                     token.short()

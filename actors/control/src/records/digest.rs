@@ -92,15 +92,25 @@ impl RecordSet {
     /// Whoever pulls stops when an answer brings nothing `New`: what the callee
     /// holds may all be superseded here, until it has pulled from here in turn.
     pub fn missing(&self, shard: u8, have: &[Hash]) -> Vec<&Record> {
+        self.missing_within(shard, have, limits::RECORDS_PER_FRAME_MAX, limits::RECORDS_BYTES_MAX)
+    }
+
+    pub(super) fn missing_within(
+        &self,
+        shard: u8,
+        have: &[Hash],
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Vec<&Record> {
         let Some(shard) = self.shards.0.get(usize::from(shard)) else { return Vec::new() };
         let have: BTreeSet<&Hash> = have.iter().collect();
-        let mut bytes_left = limits::RECORDS_BYTES_MAX;
+        let mut bytes_left = bytes_max;
         shard
             .records
             .iter()
             .filter(|(hash, _)| !have.contains(hash))
             .filter_map(|(_, (subject, author))| self.heads.get(subject)?.get(author))
-            .take(limits::RECORDS_PER_FRAME_MAX)
+            .take(records_max)
             .map_while(|record| {
                 bytes_left = bytes_left.checked_sub(record.signed().body.len() + SIGNED_OVERHEAD)?;
                 Some(record)

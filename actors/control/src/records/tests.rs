@@ -161,51 +161,56 @@ fn things_are_found_by_id_and_name() {
 }
 
 #[test]
-fn missing_records_are_sent_in_bounded_parts() {
-    // Records of almost the largest size: the bytes are the bound.
-    let welcome = vec![0; limits::RECORD_BYTES_MAX - 1000];
-    let mut big: Vec<Record> = (0..60)
-        .map(|number| {
-            let mut terms = terms(0, 1, 1);
-            terms.token = TokenId([number; 32]);
-            terms.welcome = welcome.clone();
-            record(ADMINS[0], 1, Payload::Token(terms))
-        })
-        .collect();
-    // All in one shard would take thousands of signatures: any shard is as good.
-    big.sort_by_key(|record| shard_of(record.hash()));
-    let full = set_of(&big);
-    let mut pulled = set();
-    let mut rounds = 0;
-    while pulled != full {
-        rounds += 1;
-        assert!(rounds < 40, "each round must bring something");
-        for shard in 0..SHARDS {
-            let missing = full.missing(shard, &pulled.hashes(shard));
-            let bytes: usize = missing.iter().map(|record| protocol::codec::encode(record.signed()).len()).sum();
-            assert!(bytes <= limits::RECORDS_BYTES_MAX && missing.len() <= limits::RECORDS_PER_FRAME_MAX);
-            for record in missing.into_iter().cloned().collect::<Vec<_>>() {
-                assert_eq!(pulled.insert(record), Inserted::New);
-            }
-        }
+fn missing_records_are_what_the_other_does_not_have() {
+    let full = set_of(&many());
+    for shard in 0..SHARDS {
+        let have = full.hashes(shard);
+        assert!(full.missing(shard, &have).is_empty());
+        assert_eq!(full.missing(shard, &[]).len(), have.len());
+        assert_eq!(full.missing(shard, have.get(1..).unwrap_or_default()).len(), have.len().min(1));
+        assert!(have.is_sorted() && have.iter().all(|hash| shard_of(hash) == shard));
     }
-    assert_eq!(pulled.digest(), full.digest());
     assert!(full.missing(SHARDS, &[]).is_empty() && full.hashes(SHARDS).is_empty());
 }
 
+/// With small bounds: filling the real ones takes thousands of signatures.
 #[test]
-fn many_small_missing_records_are_bounded_by_their_number() {
-    // Unsigned stand-ins cannot enter a set, so signatures are made: about three shards' worth of one.
-    let records: Vec<Record> =
-        (0..40u64).map(|version| domain((version % 200) as u8 + 30, version, 1, "x")).collect();
-    let set = set_of(&records);
-    for shard in 0..SHARDS {
-        let have = set.hashes(shard);
-        assert!(set.missing(shard, &have).is_empty());
-        assert_eq!(set.missing(shard, &[]).len(), have.len());
-        assert_eq!(set.missing(shard, have.get(1..).unwrap_or_default()).len(), have.len().min(1));
-        assert!(have.is_sorted() && have.iter().all(|hash| shard_of(hash) == shard));
+fn missing_records_are_sent_in_bounded_parts() {
+    let full = set_of(&many());
+    let size = |record: &Record| protocol::codec::encode(record.signed()).len();
+    let largest = full.iter().map(size).max().unwrap();
+    for (records_max, bytes_max) in [(2, usize::MAX), (usize::MAX, 2 * largest + 100), (1, largest + 100)] {
+        let mut pulled = set();
+        let mut frames = 0;
+        for shard in 0..SHARDS {
+            while pulled.hashes(shard) != full.hashes(shard) {
+                let missing = full.missing_within(shard, &pulled.hashes(shard), records_max, bytes_max);
+                let fresh: Vec<Record> = missing.into_iter().cloned().collect();
+                assert!(!fresh.is_empty(), "each frame must bring something");
+                assert!(fresh.len() <= records_max && fresh.iter().map(size).sum::<usize>() <= bytes_max);
+                assert!(fresh.len() <= 2, "the bounds leave room for two");
+                fresh.into_iter().for_each(|record| assert_eq!(pulled.insert(record), Inserted::New));
+                frames += 1;
+            }
+        }
+        assert!(frames >= full.len() / 2);
+        assert_eq!(pulled.digest(), full.digest());
     }
+}
+
+/// A record that is as large as records may be still fits a frame.
+#[test]
+fn the_largest_record_is_sent() {
+    let mut terms = terms(0, 1, 1);
+    terms.welcome = vec![0; limits::RECORD_BYTES_MAX - 200];
+    let set = set_of(&[record(ADMINS[0], 1, Payload::Token(terms))]);
+    let sent: usize = (0..SHARDS).map(|shard| set.missing(shard, &[]).len()).sum();
+    assert_eq!(sent, 1);
+}
+
+/// Forty records of as many authors, spread over the shards.
+fn many() -> Vec<Record> {
+    (30..70).map(|author| domain(author, u64::from(author), 1, "x")).collect()
 }
 
 #[test]
@@ -237,7 +242,11 @@ static POOL: LazyLock<Vec<Record>> = LazyLock::new(|| {
     ];
     for author in [10, 11, 99] {
         for version in 1..3 {
-            pool.extend([domain(author, version, 1, "a"), domain(author, version, 1, "b"), domain(author, version, 2, "c")]);
+            pool.extend([
+                domain(author, version, 1, "a"),
+                domain(author, version, 1, "b"),
+                domain(author, version, 2, "c"),
+            ]);
             pool.push(secret(author, version));
         }
         pool.push(revocation(author, 1));
@@ -312,6 +321,7 @@ proptest! {
             let (judged, before) = (set.judge(&record), set.digest());
             prop_assert_eq!(set.insert(record), judged);
             prop_assert_eq!(set.digest() != before, judged == Inserted::New);
+            prop_assert_eq!(set.digest(), set_of(set.iter()).digest(), "a kept digest was stale");
         }
     }
 

@@ -68,15 +68,8 @@ fn table() -> Vec<(Request, &'static str)> {
     let repository = RepositoryId([1; 16]);
     let signed = keyset(1).signed().clone();
     let object = testing::object(lease, 0);
-    let commit = CommitFacts {
-        lease,
-        object,
-        sequence: 1,
-        previous: None,
-        complete: true,
-        segments: vec![],
-        bytes_stored: 0,
-    };
+    let commit =
+        CommitFacts { lease, object, sequence: 1, previous: None, complete: true, segments: vec![], bytes_stored: 0 };
     let list = |client| Request::from(ListSnapshots { client });
     vec![
         (Hello { agent: "test".into() }.into(), "OCAS"),
@@ -134,9 +127,33 @@ fn everyone_may_what_the_table_says_and_nothing_else() {
 fn the_table_has_every_request() {
     let wire = include_str!("../../../../protocol/src/wire.rs");
     let declared = wire.split_once("\ncalls! {").unwrap().1.split_once("\n}").unwrap().0;
-    let declared: BTreeSet<&str> = declared.lines().filter_map(|line| Some(line.split_once(" => ")?.0.trim())).collect();
+    let declared: BTreeSet<&str> =
+        declared.lines().filter_map(|line| Some(line.split_once(" => ")?.0.trim())).collect();
     let table = table();
     let covered: BTreeSet<&str> = table.iter().map(|(request, _)| request.name()).collect();
     assert!(declared.len() > 20, "{declared:?}");
     assert_eq!(declared, covered);
+}
+
+/// WIRE.md says who may make a call in its column "by", and says what holds here.
+#[test]
+fn the_document_has_the_same_table() {
+    let document = include_str!("../../../../protocol/WIRE.md");
+    let documented = |name: &str| -> BTreeSet<char> {
+        let call = format!("`{name}`");
+        let row =
+            document.lines().map(|line| line.split(" | ").collect::<Vec<_>>()).find(|row| row.get(1) == Some(&&*call));
+        match row.unwrap_or_else(|| panic!("WIRE.md has no row of {name}"))[3] {
+            "all" => "OCAS".chars().collect(),
+            letters => letters.chars().filter(|letter| *letter != ' ').collect(),
+        }
+    };
+    let mut allowed = std::collections::BTreeMap::<&str, BTreeSet<char>>::new();
+    let table = table();
+    for (request, letters) in &table {
+        allowed.entry(request.name()).or_default().extend(letters.chars());
+    }
+    for (name, letters) in allowed {
+        assert_eq!(documented(name), letters, "{name}");
+    }
 }

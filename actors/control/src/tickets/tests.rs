@@ -36,7 +36,11 @@ fn a_client_writes_its_own_places_under_its_own_lease() {
     let put = |request: &MintPuts| code(may_put(&ledger, &client(0), request));
     assert_eq!(put(&puts(lease, own_places().map(|place| key(place, lease)), 1)), Ok(()));
     for place in foreign_places() {
-        assert_eq!(put(&puts(lease, [key(own_places()[0], lease), key(place, lease)], 1)), Err(Code::Denied), "{place:?}");
+        assert_eq!(
+            put(&puts(lease, [key(own_places()[0], lease), key(place, lease)], 1)),
+            Err(Code::Denied),
+            "{place:?}"
+        );
     }
     let earlier = LeaseId { index: lease.index - 1, ..lease };
     assert_eq!(put(&puts(lease, [key(Place::Pack(DOMAIN), earlier)], 1)), Err(Code::Denied));

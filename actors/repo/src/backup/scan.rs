@@ -173,8 +173,8 @@ impl Scanner {
         }
         loop {
             if self.taking.is_some() {
-                if let Some(need) = self.take_over() {
-                    return Step::Need(need);
+                if let Some(step) = self.take_over() {
+                    return step;
                 }
             } else if let Some(open) = self.open.take() {
                 if let Some(step) = self.read(open) {
@@ -297,19 +297,17 @@ impl Scanner {
         let (name, plan) = frame.names.next()?;
         match self.files.metadata(&path) {
             Ok(metadata) => self.visit(path, name, plan, metadata, before),
-            Err(error) => {
-                self.problem(&path, describe(&error));
-                None
-            }
+            Err(error) => self.problem(&path, describe(&error)),
         }
+        None
     }
 
-    fn visit(&mut self, path: PathBuf, name: Blob, plan: Plan, metadata: Metadata, before: Option<Entry>) -> Option<Step> {
+    fn visit(&mut self, path: PathBuf, name: Blob, plan: Plan, metadata: Metadata, before: Option<Entry>) {
         let leads_on = matches!(plan, Plan::Only(_));
         if metadata.kind == Kind::Directory || leads_on {
             if self.stack.len() >= limits::TREE_DEPTH_MAX {
                 self.problem(&path, "the directories are nested too deeply");
-                return None;
+                return;
             }
             let mut attributes = attributes(&metadata);
             if metadata.kind == Kind::Symlink {
@@ -322,10 +320,10 @@ impl Scanner {
                 _ => None,
             };
             self.enter(path, plan, parent);
-            return None;
+            return;
         }
         match metadata.kind {
-            Kind::File => return self.file(path, name, metadata, before),
+            Kind::File => self.file(path, name, metadata, before),
             Kind::Symlink => match self.files.read_link(&path) {
                 Ok(target) => {
                     self.whole(name, &metadata, What::Symlink { target: paths::blob(target.as_os_str()) });
@@ -338,7 +336,6 @@ impl Scanner {
             Kind::BlockDevice => self.whole(name, &metadata, What::BlockDevice { rdev: metadata.rdev }),
             Kind::Directory => {}
         }
-        None
     }
 
     fn whole(&mut self, name: Blob, metadata: &Metadata, what: What) {
@@ -346,13 +343,13 @@ impl Scanner {
         self.item(Item::Whole(entry), 0);
     }
 
-    fn file(&mut self, path: PathBuf, name: Blob, metadata: Metadata, before: Option<Entry>) -> Option<Step> {
+    fn file(&mut self, path: PathBuf, name: Blob, metadata: Metadata, before: Option<Entry>) {
         if metadata.links > 1 && self.links.contains(&(metadata.device, metadata.inode)) {
             let what = What::File { len: metadata.len, content: Content::default() };
             let entry = Entry { name, attributes: attributes(&metadata), unsettled: false, what };
             self.item(Item::Link(entry), 0);
             self.progress.files.add(1);
-            return None;
+            return;
         }
         let was_file = before.as_ref().is_some_and(|entry| matches!(entry.what, What::File { .. }));
         if let Some(mut entry) = before.filter(|entry| unchanged(entry, &metadata)) {
@@ -361,26 +358,25 @@ impl Scanner {
                 let stack = vec![(None, content.depth, content.refs.clone().into_iter())];
                 self.taking = Some(Taking { entry, stack, ids: Vec::new() });
             }
-            return None;
+            return;
         }
-        self.start_reading(path, name, was_file)
+        self.start_reading(path, name, was_file);
     }
 
-    /// Opens a file. Some if there is no room in this batch for it.
-    fn start_reading(&mut self, path: PathBuf, name: Blob, was_file: bool) -> Option<Step> {
+    /// Opens a file; the next steps read it.
+    fn start_reading(&mut self, path: PathBuf, name: Blob, was_file: bool) {
         let began = self.clock.now();
         let opened = self.files.open(&path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
         let (file, metadata) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 self.problem(&path, describe(&error));
-                return None;
+                return;
             }
         };
         let hinted = was_file && metadata.len >= hints::FILE_LEN_MIN;
         let hints_next = if hinted { Some(0) } else { None };
         self.open = Some(Open { path, name, file, metadata, began, read: 0, uncut: self.filled, hints_next });
-        None
     }
 
     /// Reads more of a file. Some if the step ends here.
@@ -469,19 +465,21 @@ impl Scanner {
         }
     }
 
-    /// Goes on taking over an unchanged file. Some if a block is needed.
-    fn take_over(&mut self) -> Option<Need> {
+    /// Goes on taking over an unchanged file. Some if the step ends here.
+    fn take_over(&mut self) -> Option<Step> {
         let mut taking = self.taking.take()?;
         // The references of an entry itself are in it; only those of blocks are listed beside.
-        while let Some((block, level, refs)) = taking.stack.last_mut() {
+        loop {
+            let in_block = taking.stack.len() > 1;
+            let Some((block, level, refs)) = taking.stack.last_mut() else { break };
             match (refs.next(), *level) {
-                (Some(reference), 0) if taking.stack.len() > 1 => taking.ids.push(reference.id),
+                (Some(reference), 0) if in_block => taking.ids.push(reference.id),
                 (Some(_), 0) => {}
                 (Some(reference), _) => {
                     // The block follows what it lists; until it is entered its id waits here.
                     taking.ids.push(reference.id);
                     self.taking = Some(taking);
-                    return Some(Need::Block(reference));
+                    return Some(Step::Need(Need::Block(reference)));
                 }
                 (None, _) => {
                     let block = *block;
@@ -493,6 +491,10 @@ impl Scanner {
                 let ids = std::mem::take(&mut taking.ids);
                 let len = ids.len() * ChunkId::LEN;
                 self.item(Item::Needs(ids), len);
+                if self.filling.items_len >= limits::BATCH_BYTES {
+                    self.taking = Some(taking);
+                    return Some(Step::Batch(self.end_batch(0)));
+                }
             }
         }
         if !taking.ids.is_empty() {

@@ -14,8 +14,8 @@ use env::{
     Files,
     files::{Attributes, FileTime, Kind, Metadata, SourceFile, TargetFile},
 };
-use tree::{New, Shared, Tree};
 pub use tree::User;
+use tree::{New, Shared, Tree};
 
 use crate::kernel::{Kernel, Life, clock, lock};
 
@@ -109,9 +109,7 @@ impl SimFiles {
             self.create_dir_all(parent)?;
         }
         let inode = match self.create(path, &New::File) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.system.tree.open(path, &self.user())?
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.system.tree.open(path, &self.user())?,
             created => created?,
         };
         let mut inode = lock(&inode);
@@ -175,7 +173,9 @@ impl SimFiles {
 
 impl Files for SimFiles {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        Ok(lock(&self.find(path)?).metadata())
+        let inode = self.find(path)?;
+        let inode = lock(&inode);
+        Ok(inode.metadata())
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {

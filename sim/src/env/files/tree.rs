@@ -359,11 +359,8 @@ impl Tree {
                 }
                 Component::Normal(_) => {}
             }
-            reached = if lock(&reached).kind() == Kind::Symlink {
-                self.directory(&above, user, followed)?
-            } else {
-                reached
-            };
+            reached =
+                if lock(&reached).kind() == Kind::Symlink { self.directory(&above, user, followed)? } else { reached };
             let next = {
                 let directory = lock(&reached);
                 let Body::Directory(names) = &directory.body else {

@@ -10,7 +10,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use env::store::{Carrier, Steward, StoreError, Storages};
+use env::store::{Carrier, Steward, Storages, StoreError};
 pub use object::{ObjectStore, Reply, Request, Rule, address, sha256};
 use protocol::{
     ids::Sha256,
@@ -53,11 +53,7 @@ impl Storages for SimStorages {
     }
 
     fn steward(&self, storage: &Storage, credential: &StorageCredential) -> Result<Arc<dyn Steward>, StoreError> {
-        Ok(Arc::new(SimSteward {
-            line: self.line(),
-            storage: storage.clone(),
-            credential: credential.clone(),
-        }))
+        Ok(Arc::new(SimSteward { line: self.line(), storage: storage.clone(), credential: credential.clone() }))
     }
 }
 
@@ -179,14 +175,8 @@ impl Carrier for SimCarrier {
         let (target, query) = ticket::parse_url(&ticket.url)
             .ok_or_else(|| StoreError::Invalid { reason: "a read ticket is not a signed URL".to_owned() })?;
         let what = target.clone();
-        let request = Request {
-            method: Method::Get,
-            target,
-            query: Some(query),
-            headers: Vec::new(),
-            body: Bytes::new(),
-            range,
-        };
+        let request =
+            Request { method: Method::Get, target, query: Some(query), headers: Vec::new(), body: Bytes::new(), range };
         read(&what, self.line.ask(request).await)
     }
 }

@@ -161,6 +161,14 @@ impl ObjectStore {
         }
     }
 
+    /// Ends every lapse, cut and outage.
+    pub fn calm(&self) {
+        let mut contents = lock(&self.0);
+        contents.rules.clear();
+        contents.cut.clear();
+        contents.down = false;
+    }
+
     /// Changes how long requests take, in milliseconds.
     pub fn set_latency(&self, latency_ms: Range<u64>) {
         lock(&self.0).latency_ms = latency_ms;

@@ -110,8 +110,7 @@ pub fn check<'a>(
                 return Err("AuthorizationHeaderMalformed");
             };
             // All that is not the signature itself must have been signed, in this order.
-            let signed: Vec<_> =
-                request.headers.iter().filter(|(name, _)| name != AUTHORIZATION).cloned().collect();
+            let signed: Vec<_> = request.headers.iter().filter(|(name, _)| name != AUTHORIZATION).cloned().collect();
             let secret = secret_of(access).ok_or("InvalidAccessKeyId")?;
             let expected = signature(secret, request.method, &request.target, &signed);
             let date = header(request, "x-amz-date").ok_or("AccessDenied: no date")?;

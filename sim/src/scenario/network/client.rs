@@ -30,6 +30,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long it waits after a failure.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long it rests between two operations, in milliseconds, at most: so that
+/// its work lasts as long as the faults.
+const REST_MS: u64 = 150;
 /// Bytes of an object, at most.
 const OBJECT_BYTES: u64 = 48 << 10;
 
@@ -110,6 +113,8 @@ pub async fn work(env: Env, info: BootInfo, stream: Stream, work: Work) -> anyho
                 if let Some(done) = lock(&client.ledger).done.get_mut(work.number) {
                     *done += 1;
                 }
+                let rest = Duration::from_millis(client.stream.below(REST_MS));
+                client.env.clock.sleep(rest).await;
             }
             Err(error) => {
                 client.info.tracer.note(format_args!("tries again: {error:#}"));

@@ -2,13 +2,13 @@
 //!
 //! Invariant: `Put` is answered with `Kept` only after redb has synced it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use env::{Env, Steward, run_blocking};
 use protocol::records::{Storage, StorageCredential};
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
-use tokio::task::JoinSet;
+use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefinition};
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     tls,
@@ -24,6 +24,8 @@ pub const VALUES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("values
 pub const IDENTITY_FILE: &str = "identity";
 /// Where servers listen.
 pub const PORT: u16 = 7000;
+/// Memory for pages of the database.
+const CACHE_BYTES: usize = 4 << 20;
 /// Streams of one client that are served at a time.
 const STREAMS_MAX: usize = 64;
 
@@ -31,6 +33,8 @@ struct Server {
     env: Env,
     database: Database,
     steward: Arc<dyn Steward>,
+    /// What makes this process useless: a database that failed to write.
+    ruin: mpsc::Sender<anyhow::Error>,
 }
 
 /// Serves until the machine dies.
@@ -38,7 +42,7 @@ pub async fn serve(env: Env, info: BootInfo, storage: Storage, key: StorageCrede
     let _lock = env.disk.lock("server")?;
     check_identity(&env, info.life)?;
     let backend = env.disk.database(DATABASE)?;
-    let open = move || redb::Builder::new().create_with_backend(backend);
+    let open = move || redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(Boxed(backend));
     let database = run_blocking(&*env.blocking, open).await.context("opening the database")?;
     let steward = env.storages.steward(&storage, &key)?;
     let (server_config, _) = tls::identity()?;
@@ -49,9 +53,14 @@ pub async fn serve(env: Env, info: BootInfo, storage: Storage, key: StorageCrede
         env.net.runtime(),
     )?;
     info.tracer.note(format_args!("serves in life {}", info.life));
-    let server = Arc::new(Server { env, database, steward });
+    let (ruin, mut ruined) = mpsc::channel(1);
+    let server = Arc::new(Server { env, database, steward, ruin });
     let mut connections = JoinSet::new();
-    while let Some(incoming) = endpoint.accept().await {
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming.context("the endpoint was closed")?,
+            Some(ruin) = ruined.recv() => return Err(ruin),
+        };
         while connections.try_join_next().is_some() {}
         let server = Arc::clone(&server);
         connections.spawn(async move {
@@ -61,7 +70,6 @@ pub async fn serve(env: Env, info: BootInfo, storage: Storage, key: StorageCrede
             }
         });
     }
-    bail!("the endpoint was closed")
 }
 
 /// The file written in the first life must be there in every later one.
@@ -70,7 +78,7 @@ fn check_identity(env: &Env, life: u64) -> anyhow::Result<()> {
         Ok(bytes) if bytes.len() == 32 => Ok(()),
         Ok(bytes) => bail!("the identity file has {} bytes", bytes.len()),
         // An earlier life may have died before this line.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             env.disk.replace(IDENTITY_FILE, &env.rng.array::<32>())?;
             Ok(())
         }
@@ -107,9 +115,7 @@ impl Server {
                 let server = Arc::clone(&self);
                 Reply::Value(run_blocking(&*self.env.blocking, move || read(&server.database, key)).await?)
             }
-            Request::MintPut { path, len, hash } => {
-                Reply::PutTicket(self.steward.mint_put(&path, len, &hash, now)?)
-            }
+            Request::MintPut { path, len, hash } => Reply::PutTicket(self.steward.mint_put(&path, len, &hash, now)?),
             Request::MintGet { path } => Reply::ReadTicket(self.steward.mint_get(&path, now)?),
         })
     }
@@ -123,7 +129,13 @@ impl Server {
             transaction.commit()?;
             Ok(Reply::Kept)
         };
-        run_blocking(&*self.env.blocking, write).await
+        let written = run_blocking(&*self.env.blocking, write).await;
+        if let Err(error) = &written {
+            // Whatever redb says from now on, only its file is to be believed. If
+            // the channel is full, the end is near already.
+            let _ = self.ruin.try_send(anyhow!("writing failed: {error:#}"));
+        }
+        written
     }
 }
 
@@ -133,5 +145,30 @@ pub fn read(database: &Database, key: u64) -> anyhow::Result<Option<Vec<u8>>> {
         Ok(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// redb takes a concrete backend; `Disk` gives a boxed one.
+#[derive(Debug)]
+struct Boxed(Box<dyn StorageBackend>);
+
+impl StorageBackend for Boxed {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.0.write(offset, data)
+    }
+    fn close(&self) -> Result<(), io::Error> {
+        self.0.close()
     }
 }

@@ -17,7 +17,7 @@ use protocol::{
     sign::Signed,
 };
 
-use crate::{Ledger, testing::*};
+use crate::{Ledger, ledger::read_redemption, testing::*};
 
 const CLIENTS: u8 = 3;
 const TOKENS: u8 = 2;
@@ -192,7 +192,8 @@ impl History {
     /// Notes an answer, and checks what it must be given the answers before it.
     fn note(&mut self, command: &Command, outcome: &Outcome) {
         match (command, outcome) {
-            (_, Ok(Decided::Redeemed(enrollment))) => {
+            (Command::Redeem { redemption, .. }, Ok(Decided::Redeemed(enrollment))) => {
+                assert_eq!(read_redemption(redemption).unwrap().keys, enrollment.keys, "these keys did not win");
                 let first = self.enrollments.entry(enrollment.client).or_insert_with(|| enrollment.clone());
                 assert_eq!(first, enrollment, "the same keys got another answer");
             }

@@ -29,8 +29,7 @@ fn store() -> ObjectStore {
 }
 
 fn put(path: &str, body: &[u8], now: UnixMillis) -> Request {
-    let ticket =
-        ticket::mint_put(&storage(), &credential("minter"), path, body.len() as u64, &sha256(body), now);
+    let ticket = ticket::mint_put(&storage(), &credential("minter"), path, body.len() as u64, &sha256(body), now);
     Request {
         method: Method::Put,
         target: format!("storage:9000{}", ticket.path),

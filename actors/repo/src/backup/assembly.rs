@@ -1,0 +1,429 @@
+//! Puts sealed chunks into packs, and what they belong to into trees and the
+//! reference list. Blocks and computes: runs a batch at a time on `Blocking`.
+//!
+//! Invariant: it takes batches in the order of the walk, so the same source gives
+//! the same trees, list and order of chunks, however the work was scheduled.
+
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use env::{Cache, Rng};
+use protocol::{
+    format::{
+        chunk::{ChunkRef, Under},
+        content::{Content, ContentBuilder},
+        list::{LeafBuilder, Page},
+        manifest::Stats,
+        pack::{PackWriter, Row},
+        tree::{Attributes, Blob, Entry, NodeBuilder, What},
+    },
+    ids::{ChunkId, LeaseId, Sha256},
+    limits,
+    names::ObjectName,
+};
+use sha2::Digest as _;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    backup::{
+        batch::{Buffers, Item, SealedBatch, SealedChunk},
+        hints::{self, Hint},
+        known::KnownChunks,
+    },
+    error::RepoError,
+    keys::Keys,
+    problems::Problems,
+    seal::Sealer,
+};
+
+/// What an assembly is given.
+pub struct AssemblyArguments {
+    pub keys: Arc<Keys>,
+    pub rng: Arc<dyn Rng>,
+    pub cache: Arc<dyn Cache>,
+    pub lease: LeaseId,
+    /// Tree chunks known by their plaintext: those of the parent snapshot.
+    pub known_trees: Arc<KnownChunks>,
+    pub sealed_buffers: Arc<Buffers>,
+    /// The leaves of the parent's reference list, by their hash.
+    pub parent_leaves: BTreeMap<Sha256, ObjectName>,
+}
+
+/// An object ready to be written.
+pub struct Ready {
+    /// Which kind.
+    pub kind: ReadyKind,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// The memory it takes, given back when it is written.
+    pub credit: Option<OwnedSemaphorePermit>,
+}
+
+/// What kind of object is ready.
+pub enum ReadyKind {
+    /// A pack; its rows go into the index once it is written.
+    Pack {
+        /// Its chunks.
+        rows: Vec<Row>,
+        /// Length of its table and trailer.
+        tail_len: u32,
+    },
+    /// A page of the reference list.
+    Page,
+    /// An index segment.
+    Segment,
+}
+
+/// Everything but the packs and the index, once the walk has ended.
+pub struct Assembled {
+    /// The nodes of the root directory.
+    pub root: Content,
+    /// The root page of the reference list.
+    pub list: Option<ObjectName>,
+    /// What it came to so far.
+    pub stats: Stats,
+    /// What could not be read.
+    pub problems: Problems,
+    /// The last packs and pages.
+    pub ready: Vec<Ready>,
+}
+
+/// The state.
+pub struct Assembly {
+    arguments: AssemblyArguments,
+    sealer: Sealer,
+    directories: Vec<Directory>,
+    file: File,
+    links: BTreeMap<(u64, u64), Linked>,
+    data: OpenPack,
+    trees: OpenPack,
+    /// Chunks of this job whose index segment is not written yet.
+    pending: BTreeSet<ChunkId>,
+    leaf: LeafBuilder,
+    leaves: Vec<ObjectName>,
+    ready: Vec<Ready>,
+    stats: Stats,
+    problems: Problems,
+}
+
+#[derive(Default)]
+struct Directory {
+    name: Blob,
+    attributes: Attributes,
+    nodes: NodeBuilder,
+    content: ContentBuilder,
+}
+
+#[derive(Default)]
+struct File {
+    content: ContentBuilder,
+    len: u64,
+    window: u64,
+    hints: Vec<Hint>,
+    /// Windows that are complete; inserted once the file's name is known.
+    pages: Vec<(u64, Vec<Hint>)>,
+}
+
+struct Linked {
+    len: u64,
+    content: Content,
+    unsettled: bool,
+}
+
+struct OpenPack {
+    writer: PackWriter,
+    credit: Option<OwnedSemaphorePermit>,
+    target: usize,
+}
+
+impl OpenPack {
+    fn new(target: usize) -> Self {
+        Self { writer: PackWriter::new(0), credit: None, target }
+    }
+
+    fn take_credit(&mut self, credit: OwnedSemaphorePermit) {
+        match &mut self.credit {
+            Some(mine) => mine.merge(credit),
+            None => self.credit = Some(credit),
+        }
+    }
+
+    /// Gives back what is more than lies in the pack: one that never fills would
+    /// keep it all.
+    fn trim_credit(&mut self) {
+        if let Some(mine) = &mut self.credit {
+            let excess = mine.num_permits().saturating_sub(self.writer.len());
+            drop(mine.split(excess));
+        }
+    }
+
+    /// The credit of a pack that is closed; what is more stays for the next.
+    fn closing_credit(&mut self) -> Option<OwnedSemaphorePermit> {
+        let mine = self.credit.as_mut()?;
+        mine.split(self.writer.len().min(mine.num_permits()))
+    }
+}
+
+impl Assembly {
+    /// Nothing yet; the root directory is open.
+    pub fn new(arguments: AssemblyArguments) -> Result<Self, RepoError> {
+        Ok(Self {
+            sealer: Sealer::new(arguments.keys.domain.codec)?,
+            arguments,
+            directories: vec![Directory::default()],
+            file: File::default(),
+            links: BTreeMap::new(),
+            data: OpenPack::new(limits::PACK_BYTES_TARGET),
+            trees: OpenPack::new(limits::TREE_PACK_BYTES_TARGET),
+            pending: BTreeSet::new(),
+            leaf: LeafBuilder::default(),
+            leaves: Vec::new(),
+            ready: Vec::new(),
+            stats: Stats::default(),
+            problems: Problems::default(),
+        })
+    }
+
+    /// Takes the next batch of the row; returns the objects that it completed.
+    pub fn absorb(&mut self, batch: SealedBatch) -> Result<Vec<Ready>, RepoError> {
+        let SealedBatch { sealed, chunks, items, items_len, problems, mut credit, .. } = batch;
+        self.problems.merge(problems);
+        if let Some(credit) = credit.split(items_len.min(credit.num_permits())) {
+            self.trees.take_credit(credit);
+        }
+        self.data.take_credit(credit);
+        let mut chunks = chunks.into_iter();
+        for item in items {
+            match item {
+                Item::Chunk => {
+                    let chunk = chunks.next().ok_or_else(|| RepoError::internal("a batch lacks a chunk"))?;
+                    self.chunk(chunk, &sealed)?;
+                }
+                item => self.item(item)?,
+            }
+        }
+        self.arguments.sealed_buffers.give(sealed);
+        self.data.trim_credit();
+        self.trees.trim_credit();
+        Ok(std::mem::take(&mut self.ready))
+    }
+
+    /// Closes everything.
+    pub fn finish(mut self) -> Result<Assembled, RepoError> {
+        let root = self.directories.pop().filter(|_| self.directories.is_empty());
+        let root = root.ok_or_else(|| RepoError::internal("a directory was not closed"))?;
+        let root = self.close(root)?.2;
+        self.close_pack(false);
+        self.close_pack(true);
+        if let Some(page) = self.leaf.finish() {
+            let name = self.page(&page);
+            self.leaves.push(name);
+        }
+        let leaves = std::mem::take(&mut self.leaves);
+        if leaves.len() > protocol::format::list::LEAVES_MAX {
+            return Err(RepoError::invalid("the backup has more chunks than a reference list can name: split it"));
+        }
+        let list = if leaves.is_empty() { None } else { Some(self.page(&Page::Root(leaves))) };
+        self.stats.problems = self.problems.count;
+        Ok(Assembled { root, list, stats: self.stats, problems: self.problems, ready: self.ready })
+    }
+
+    /// Forgets chunks that an index segment now has.
+    pub fn settle<'a>(&mut self, ids: impl Iterator<Item = &'a ChunkId>) {
+        ids.for_each(|id| {
+            self.pending.remove(id);
+        });
+    }
+
+    fn item(&mut self, item: Item) -> Result<(), RepoError> {
+        match item {
+            Item::Enter { name, attributes } => {
+                self.directories.push(Directory { name, attributes, ..Directory::default() });
+            }
+            Item::Leave => {
+                let directory = self.directories.pop().ok_or_else(|| RepoError::internal("no directory to leave"))?;
+                let (name, attributes, content) = self.close(directory)?;
+                self.stats.directories += 1;
+                self.entry(Entry { name, attributes, unsettled: false, what: What::Directory { content } })?;
+            }
+            Item::Chunk => {}
+            Item::Abort => self.file = File::default(),
+            Item::End(entry) => self.end_file(entry)?,
+            Item::Needs(ids) => ids.into_iter().for_each(|id| self.list(id)),
+            Item::Whole(entry) => self.whole(entry)?,
+            Item::Link(entry) => self.link(entry)?,
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, chunk: SealedChunk, sealed: &[u8]) -> Result<(), RepoError> {
+        let SealedChunk { reference, hash, fresh } = chunk;
+        self.stats.bytes_read += u64::from(reference.len);
+        if let Some(range) = fresh
+            && self.pending.insert(reference.id)
+        {
+            let bytes = &sealed[range];
+            if self.data.writer.is_empty() {
+                self.data.writer = PackWriter::new(self.data.target + (1 << 20));
+            }
+            self.data.writer.push(reference.id, bytes);
+            self.count_new(&reference);
+            if self.data.writer.len() >= self.data.target {
+                self.close_pack(false);
+            }
+        }
+        self.list(reference.id);
+        let mut file = std::mem::take(&mut self.file);
+        let window = hints::window(&self.arguments.keys, file.len);
+        if window != file.window {
+            let hints = std::mem::take(&mut file.hints);
+            file.pages.push((file.window, hints));
+            file.window = window;
+        }
+        file.hints.push(Hint { hash, reference });
+        file.len += u64::from(reference.len);
+        file.content.push(reference, &mut |block| self.tree_chunk(block))?;
+        self.file = file;
+        Ok(())
+    }
+
+    fn end_file(&mut self, mut entry: Entry) -> Result<(), RepoError> {
+        let file = std::mem::take(&mut self.file);
+        let whole = file.content.finish(&mut |block| self.tree_chunk(block))?;
+        if let What::File { len, content } = &mut entry.what {
+            *content = whole;
+            if *len >= hints::FILE_LEN_MIN {
+                let path = self.path_of(&entry.name);
+                for (window, hints) in file.pages.iter().chain([&(file.window, file.hints)]) {
+                    let name = hints::name(&self.arguments.keys, &path, *window);
+                    self.arguments.cache.insert(name, hints::seal(&self.arguments.keys, &name, hints));
+                }
+            }
+        }
+        self.file_entry(entry, false)
+    }
+
+    fn whole(&mut self, entry: Entry) -> Result<(), RepoError> {
+        match &entry.what {
+            What::File { content, .. } => {
+                if content.depth == 0 {
+                    content.refs.iter().for_each(|reference| self.list(reference.id));
+                }
+                self.file_entry(entry, true)
+            }
+            _ => {
+                self.stats.others += 1;
+                self.entry(entry)
+            }
+        }
+    }
+
+    fn file_entry(&mut self, entry: Entry, unchanged: bool) -> Result<(), RepoError> {
+        if let What::File { len, content } = &entry.what {
+            self.stats.files += 1;
+            self.stats.files_unchanged += u64::from(unchanged);
+            self.stats.bytes_source += len;
+            let attributes = &entry.attributes;
+            if attributes.links > 1 {
+                let linked = Linked { len: *len, content: content.clone(), unsettled: entry.unsettled };
+                self.links.insert((attributes.device, attributes.inode), linked);
+            }
+        }
+        self.entry(entry)
+    }
+
+    fn link(&mut self, mut entry: Entry) -> Result<(), RepoError> {
+        let first = self.links.get(&(entry.attributes.device, entry.attributes.inode));
+        let first = first.ok_or_else(|| RepoError::internal("a hard link came before its file"))?;
+        entry.unsettled = first.unsettled;
+        entry.what = What::File { len: first.len, content: first.content.clone() };
+        self.stats.files += 1;
+        self.entry(entry)
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<(), RepoError> {
+        let mut directory = self.directories.pop().ok_or_else(|| RepoError::internal("an entry without a directory"))?;
+        if let Some(node) = directory.nodes.push(&entry) {
+            let reference = self.tree_chunk(&node)?;
+            directory.content.push(reference, &mut |block| self.tree_chunk(block))?;
+        }
+        self.directories.push(directory);
+        Ok(())
+    }
+
+    fn close(&mut self, mut directory: Directory) -> Result<(Blob, Attributes, Content), RepoError> {
+        if let Some(node) = directory.nodes.finish() {
+            let reference = self.tree_chunk(&node)?;
+            directory.content.push(reference, &mut |block| self.tree_chunk(block))?;
+        }
+        let content = directory.content.finish(&mut |block| self.tree_chunk(block))?;
+        Ok((directory.name, directory.attributes, content))
+    }
+
+    /// Stores a node or a block of references, unless the parent or this job has it.
+    fn tree_chunk(&mut self, plain: &[u8]) -> Result<ChunkRef, RepoError> {
+        let keys = self.arguments.keys.clone();
+        let hash = *blake3::keyed_hash(&keys.secrets.plaintext_hash, plain).as_bytes();
+        if let Some(known) = self.arguments.known_trees.get(&hash) {
+            self.list(known.reference.id);
+            return Ok(known.reference);
+        }
+        let mut sealed = Vec::new();
+        let reference = self.sealer.seal(keys.chunk_key(Under::Own)?, Under::Own, plain, &mut sealed);
+        if self.pending.insert(reference.id) {
+            self.trees.writer.push(reference.id, &sealed);
+            self.count_new(&reference);
+        }
+        self.arguments.cache.insert(reference.id.0, sealed.into());
+        self.arguments.known_trees.insert(hash, reference, false);
+        self.list(reference.id);
+        if self.trees.writer.len() >= self.trees.target {
+            self.close_pack(true);
+        }
+        Ok(reference)
+    }
+
+    fn count_new(&mut self, reference: &ChunkRef) {
+        self.stats.chunks_new += 1;
+        self.stats.bytes_new += u64::from(reference.len);
+    }
+
+    fn close_pack(&mut self, trees: bool) {
+        let pack = if trees { &mut self.trees } else { &mut self.data };
+        if pack.writer.is_empty() {
+            return;
+        }
+        let credit = pack.closing_credit();
+        let writer = std::mem::replace(&mut pack.writer, PackWriter::new(0));
+        let finished = writer.finish(&self.arguments.keys.secrets.index, &self.arguments.rng.array());
+        let kind = ReadyKind::Pack { rows: finished.rows, tail_len: finished.tail_len };
+        self.ready.push(Ready { kind, bytes: finished.bytes.into(), credit });
+    }
+
+    fn list(&mut self, id: ChunkId) {
+        if let Some(page) = self.leaf.push(id) {
+            let name = self.page(&page);
+            self.leaves.push(name);
+        }
+    }
+
+    /// Names a page, and has it written unless the parent has the same.
+    fn page(&mut self, page: &Page) -> ObjectName {
+        let bytes = page.seal(&self.arguments.keys.secrets.list);
+        let hash = Sha256(sha2::Sha256::digest(&bytes).into());
+        if let Some(name) = self.arguments.parent_leaves.get(&hash) {
+            return *name;
+        }
+        self.ready.push(Ready { kind: ReadyKind::Page, bytes: bytes.into(), credit: None });
+        ObjectName { lease: self.arguments.lease, hash }
+    }
+
+    fn path_of(&self, name: &Blob) -> Vec<u8> {
+        let names = self.directories.iter().skip(1).map(|directory| &directory.name).chain([name]);
+        names.fold(Vec::new(), |mut path, name| {
+            path.push(b'/');
+            path.extend_from_slice(&name.0);
+            path
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! Making a cluster, and looking at it.
+
+use std::path::Path;
+
+use actors::{
+    client::Trust,
+    operator::{self, Candidate},
+};
+use protocol::{
+    failure::Failure,
+    ids::{ClusterId, PublicKey},
+    records::{Keyset, Orchestrator, Payload},
+    sign::Signer,
+    wire::NodeStatus,
+};
+use serde_json::{Value, json};
+
+use super::{
+    args::{ClusterInit, HomeArgs},
+    human, input,
+    output::Output,
+    session::{OperatorSession, operator_env},
+    trouble::{Exit, Trouble},
+};
+use crate::home::Home;
+
+/// A cluster that is to be made.
+pub struct NewCluster<'a> {
+    /// For people.
+    pub name: &'a str,
+    /// Who is to be an orchestrator.
+    pub candidates: &'a [Candidate],
+    /// Whose the admin key is.
+    pub admin: &'a str,
+    /// Seals the root key.
+    pub passphrase: &'a str,
+}
+
+impl NewCluster<'_> {
+    /// Makes its keys in `home`, and has the nodes adopted. After an interruption it
+    /// goes on with the same keys.
+    pub async fn make(&self, home: &Path) -> Result<(PublicKey, Keyset), Trouble> {
+        let real = operator_env(home).await?;
+        let made = self.make_in(&real, home).await;
+        real.close().await;
+        made
+    }
+
+    async fn make_in(&self, real: &crate::env::RealEnv, path: &Path) -> Result<(PublicKey, Keyset), Trouble> {
+        let env = real.env();
+        let home = Home::of(env);
+        let _guard = home.lock()?;
+        home.check_vacant()?;
+        home.protect(path)?;
+        let root = Signer::from_seed(&*home.root_key(self.passphrase, &*env.rng)?);
+        let admin = home.create_admin_key(self.admin, &*env.rng)?;
+        let record = operator::init(env, self.name, self.candidates, &root, *admin, self.admin).await?;
+        let Payload::Keyset(keyset) = record.payload().clone() else {
+            return Err(Failure::internal("the cluster began with something that is not a keyset").into());
+        };
+        let addresses = keyset.orchestrators.iter().map(|orchestrator| orchestrator.address.clone()).collect();
+        let trust = Trust { root: root.public(), keyset_floor: record.version(), addresses };
+        home.save_cluster(self.name, &trust)?;
+        Ok((root.public(), keyset))
+    }
+}
+
+/// `cluster init`.
+pub async fn init(args: ClusterInit, output: Output) -> Result<(), Trouble> {
+    let path = args.home.path()?;
+    for (place, candidate) in args.orchestrators.iter().enumerate() {
+        if args.orchestrators[..place].iter().any(|other| other.address == candidate.address || other.name == candidate.name) {
+            return Err(Trouble::usage(format!("the orchestrator {} is named twice", candidate.name)));
+        }
+    }
+    // Before anyone is asked for a passphrase.
+    if path.is_dir() {
+        let real = operator_env(&path).await?;
+        let vacant = Home::of(real.env()).check_vacant();
+        real.close().await;
+        vacant?;
+    }
+    let passphrase = input::new_passphrase(args.passphrase_file.as_deref())?;
+    let user = || std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "admin".into());
+    let admin = args.admin.unwrap_or_else(user);
+    let new = NewCluster { name: &args.name, candidates: &args.orchestrators, admin: &admin, passphrase: &passphrase };
+    let (root, keyset) = new.make(&path).await?;
+    let orchestrators = keyset.orchestrators.iter().map(|orchestrator| {
+        json!({ "name": orchestrator.name, "address": orchestrator.address, "key": orchestrator.key.to_string() })
+    });
+    let object = json!({
+        "name": args.name,
+        "cluster": ClusterId::of_root(&root).to_string(),
+        "root": root.to_string(),
+        "admin": keyset.admins.first().map(|admin| admin.key.to_string()),
+        "home": path,
+        "orchestrators": orchestrators.collect::<Vec<_>>(),
+    });
+    output.result(object, || {
+        let count = human::counted(keyset.orchestrators.len() as u64, "orchestrator");
+        format!(
+            "Made the cluster {:?} of {count}.\nIts keys are in {}: keep a copy of that directory, and the passphrase.\nNext: nuthatch storage add",
+            args.name,
+            path.display()
+        )
+    });
+    if keyset.orchestrators.len() < 3 {
+        output.note("Fewer than three orchestrators: the loss of one stops backups until it is back.");
+    }
+    Ok(())
+}
+
+/// `cluster status`. Failed if fewer than a majority answer.
+pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
+    let session = OperatorSession::open(&home.path()?).await?;
+    let asked = async { Ok((session.operator.keyset().await?.0, session.operator.status().await?)) }.await;
+    let (name, trust) = (session.cluster.clone(), session.operator.trust());
+    let (keyset, nodes) = session.close(asked).await?;
+    let answering = nodes.iter().filter(|(_, status)| status.is_ok()).count();
+    let works = answering > nodes.len() / 2;
+    let object = json!({
+        "ok": works,
+        "name": name,
+        "cluster": ClusterId::of_root(&trust.root).to_string(),
+        "keyset": keyset,
+        "orchestrators": nodes.iter().map(|(node, status)| node_json(node, status)).collect::<Vec<_>>(),
+    });
+    output.result(object, || {
+        let mut rows = vec![["NAME", "ADDRESS", "STATE", "APPLIED", "RECORDS", "CLIENTS"].map(String::from).to_vec()];
+        rows.extend(nodes.iter().map(|(node, status)| node_row(node, status)));
+        format!("Cluster {name:?}, keyset {keyset}\n\n{}", human::columns(&rows, &[3, 4, 5]))
+    });
+    for (node, status) in &nodes {
+        if let Err(failure) = status {
+            output.note(&format!("{}: {failure}", node.name));
+        }
+    }
+    if !works {
+        output.note("Fewer than a majority answer: nothing can be decided until more are back.");
+    }
+    Ok(if works { Exit::Well } else { Exit::Failed })
+}
+
+fn node_json(node: &Orchestrator, status: &Result<NodeStatus, Failure>) -> Value {
+    let mut object = json!({ "name": node.name, "address": node.address, "node": node.id().to_string() });
+    let more = match status {
+        Err(failure) => json!({ "reachable": false, "error": failure.message }),
+        Ok(status) => json!({
+            "reachable": true,
+            "leader": status.leader == Some(node.voter),
+            "voter": status.peers.iter().any(|peer| peer.node == node.id() && peer.voter),
+            "term": status.term,
+            "applied": status.applied,
+            "records": status.records_count,
+            "clients_connected": status.clients_connected,
+            "client_bytes_received": status.client_bytes_received,
+            "clock_ms": status.clock.0,
+        }),
+    };
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more);
+    }
+    object
+}
+
+fn node_row(node: &Orchestrator, status: &Result<NodeStatus, Failure>) -> Vec<String> {
+    let mut row = vec![node.name.clone(), node.address.clone()];
+    match status {
+        Err(_) => row.push("unreachable".into()),
+        Ok(status) => {
+            let leads = status.leader == Some(node.voter);
+            row.push(if leads { "leader" } else { "follower" }.into());
+            row.extend([status.applied, status.records_count, status.clients_connected].map(human::count));
+        }
+    }
+    row
+}

@@ -1,0 +1,105 @@
+//! The command line: parses, runs, and says how it went.
+
+mod args;
+pub mod clients;
+pub mod cluster;
+mod domain;
+mod enroll;
+pub mod human;
+mod input;
+mod output;
+mod progress;
+mod restore;
+mod session;
+mod signals;
+mod snapshot;
+mod storage;
+mod token;
+mod trouble;
+mod verify;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+pub use self::{
+    args::{Cli, Demo, NodeRun},
+    cluster::NewCluster,
+    input::{read_file, read_secret},
+    output::{Output, line, say},
+    progress::{Shown, follow},
+    session::{ClientSession, OperatorSession, client_env},
+    signals::StopSignals,
+    storage::NewStorage,
+    token::NewToken,
+    trouble::{Exit, Trouble},
+};
+use self::args::{ClientCommand, ClusterCommand, Command, DomainCommand, NodeCommand, SnapshotCommand, StorageCommand, TokenCommand};
+use crate::{demo, service};
+
+/// Reads the command line. None if that was all: it was wrong, or asked for help.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    Cli::try_parse_from(&args).map_err(|error| {
+        let wrong = error.use_stderr();
+        if wrong && args.iter().any(|arg| arg == "--json") {
+            let text = error.to_string();
+            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Output::new(true).trouble(&Trouble::usage(message));
+        } else {
+            // With nowhere to print to there is nobody to tell.
+            let _ = error.print();
+        }
+        (if wrong { Exit::Usage } else { Exit::Well }).into()
+    })
+}
+
+/// Does what was asked.
+pub fn run(cli: Cli) -> ExitCode {
+    let output = Output::new(cli.json);
+    // A node's log follows its configuration.
+    if !matches!(cli.command, Command::Node(_)) {
+        log_warnings();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(Box::pin(execute(cli.command, output))),
+        Err(error) => Err(Trouble::new("internal", format!("cannot start threads: {error}"))),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(trouble) => {
+            output.trouble(&trouble);
+            trouble.exit().into()
+        }
+    }
+}
+
+async fn execute(command: Command, output: Output) -> Result<Exit, Trouble> {
+    match command {
+        Command::Demo(args) => return Box::pin(demo::run(args, output)).await,
+        Command::Node(NodeCommand::Run(args)) => service::run(args).await?,
+        Command::Cluster(ClusterCommand::Init(args)) => cluster::init(args, output).await?,
+        Command::Cluster(ClusterCommand::Status(home)) => return cluster::status(&home, output).await,
+        Command::Storage(StorageCommand::Add(args)) => storage::add(args, output).await?,
+        Command::Storage(StorageCommand::List(home)) => storage::list(&home, output).await?,
+        Command::Domain(DomainCommand::Create(args)) => domain::create(args, output).await?,
+        Command::Domain(DomainCommand::List(home)) => domain::list(&home, output).await?,
+        Command::Token(TokenCommand::Create(args)) => token::create(args, output).await?,
+        Command::Client(ClientCommand::List(home)) => clients::list(&home, output).await?,
+        Command::Enroll(args) => enroll::enroll(args, output).await?,
+        Command::Snapshot(SnapshotCommand::Create(args)) => return snapshot::create(args, output).await,
+        Command::Snapshot(SnapshotCommand::List(data)) => snapshot::list(&data, output).await?,
+        Command::Snapshot(SnapshotCommand::Show(args)) => snapshot::show(args, output).await?,
+        Command::Snapshot(SnapshotCommand::Ls(args)) => snapshot::ls(args, output).await?,
+        Command::Restore(args) => return restore::restore(args, output).await,
+        Command::Verify(args) => return verify::verify(args, output).await,
+    }
+    Ok(Exit::Well)
+}
+
+fn log_warnings() {
+    let filter = EnvFilter::try_from_env("NUTHATCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn,quinn=error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}

@@ -1,0 +1,123 @@
+//! How far a job is: a bar on a terminal, now and then a plain line elsewhere,
+//! nothing for scripts. And how it is stopped.
+
+use std::{io::IsTerminal as _, pin::pin, sync::Arc, time::Duration};
+
+use env::Clock;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use repo::{CancellationToken, Progress};
+
+use super::{
+    human,
+    output::{Output, say},
+    signals::StopSignals,
+    trouble::Trouble,
+};
+
+/// Between two looks at a terminal.
+const GLANCE: Duration = Duration::from_millis(120);
+/// Between two lines in a pipe.
+const LINE: Duration = Duration::from_secs(5);
+
+/// What a job is called, and how much there is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// `backing up`, `restoring`.
+    pub verb: &'static str,
+    /// What is done with bytes on their way: `stored`, `fetched`.
+    pub moved: &'static str,
+    /// Bytes in all, if that is known.
+    pub bytes_total: Option<u64>,
+}
+
+/// Runs a job: shows how far it is, and cancels it on Ctrl-C. A second Ctrl-C does
+/// not wait for it to end.
+pub async fn follow<F: Future>(
+    output: Output,
+    clock: Arc<dyn Clock>,
+    shown: Shown,
+    progress: &Progress,
+    cancel: &CancellationToken,
+    job: F,
+) -> Result<F::Output, Trouble> {
+    let mut signals =
+        StopSignals::listen().map_err(|error| Trouble::new("internal", format!("cannot listen for signals: {error}")))?;
+    let mut view = View::new(output, shown, clock.monotonic());
+    let mut job = pin!(job);
+    loop {
+        tokio::select! {
+            done = &mut job => {
+                view.end();
+                return Ok(done);
+            }
+            () = clock.sleep(view.pause()) => view.show(progress, clock.monotonic()),
+            () = signals.next() => {
+                if cancel.is_cancelled() {
+                    view.end();
+                    return Err(Trouble::cancelled("stopped at once"));
+                }
+                view.end();
+                output.note("stopping (Ctrl-C again stops at once)");
+                cancel.cancel();
+            }
+        }
+    }
+}
+
+struct View {
+    output: Output,
+    shown: Shown,
+    started: Duration,
+    bar: Option<ProgressBar>,
+}
+
+impl View {
+    fn new(output: Output, shown: Shown, started: Duration) -> Self {
+        let watched = output.is_watched() && std::io::stderr().is_terminal();
+        let bar = watched.then(|| {
+            let bar = ProgressBar::with_draw_target(shown.bytes_total, ProgressDrawTarget::stderr());
+            let template = if shown.bytes_total.is_some() { "{bar:20} {percent:>3}%  {wide_msg}" } else { "{spinner} {wide_msg}" };
+            bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { output, shown, started, bar }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.bar.is_some() { GLANCE } else { LINE }
+    }
+
+    fn show(&self, progress: &Progress, now: Duration) {
+        if self.output.is_json() {
+            return;
+        }
+        let Shown { verb, moved, bytes_total } = self.shown;
+        let done = progress.bytes.get();
+        let mut text = format!(
+            "{verb}: {}, {}, {}, {moved} {}",
+            human::counted(progress.files.get(), "file"),
+            human::bytes(done),
+            human::speed(done, (now - self.started).as_secs_f64()),
+            human::bytes(progress.bytes_moved.get()),
+        );
+        let problems = progress.problems.get();
+        if problems > 0 {
+            text.push_str(&format!(", {}", human::counted(problems, "problem")));
+        }
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(text);
+                if let Some(total) = bytes_total {
+                    bar.set_position(done.min(total));
+                }
+                bar.tick();
+            }
+            None => say(&text),
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}

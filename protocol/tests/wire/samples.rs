@@ -1,0 +1,355 @@
+//! One of everything that is sent, made from fixed keys and numbers.
+
+use protocol::{
+    codec,
+    commands::*,
+    failure::{Code, Failure},
+    ids::*,
+    names::{ObjectName, Place},
+    records::*,
+    sealed::{SealedBox, SealingSecret, seal_to},
+    sign::{self, Signed, Signer},
+    time::UnixMillis,
+    token::{Token, Welcome as TokenWelcome},
+    wire::{self, Answer, Envelope, Reply, Request},
+};
+
+pub fn root() -> Signer {
+    Signer::from_seed(&[1; 32])
+}
+
+pub fn admin() -> Signer {
+    Signer::from_seed(&[2; 32])
+}
+
+pub fn cluster() -> ClusterId {
+    ClusterId::of_root(&root().public())
+}
+
+pub fn token() -> Token {
+    Token::new([3; 32], root().public(), 300, vec!["192.0.2.1:7400".into(), "[2001:db8::1]:7400".into()])
+}
+
+pub const RELEASE: [u8; 32] = [4; 32];
+
+pub fn welcome() -> TokenWelcome {
+    TokenWelcome { convergence: vec![(0, [5; 32]), (1, [6; 32])], index_key: [7; 32] }
+}
+
+pub fn sealing() -> SealingSecret {
+    SealingSecret::from_seed(&[8; 32])
+}
+
+pub const SEALED_INFO: &[u8] = b"info";
+pub const SEALED_PLAINTEXT: &[u8] = b"plaintext";
+
+pub fn sealed_box() -> SealedBox {
+    seal_to(&sealing().public(), SEALED_INFO, SEALED_PLAINTEXT, &mut |bytes| bytes.fill(9)).unwrap()
+}
+
+pub fn lease_id() -> LeaseId {
+    LeaseId { incarnation: 1, index: 0x0102_0304 }
+}
+
+pub fn object() -> ObjectName {
+    ObjectName { lease: lease_id(), hash: Sha256([0xaa; 32]) }
+}
+
+pub fn keyset() -> Keyset {
+    Keyset {
+        name: "example".into(),
+        admins: vec![Admin { name: "ann".into(), key: admin().public() }],
+        orchestrators: vec![Orchestrator {
+            name: "one".into(),
+            key: PublicKey([0x11; 32]),
+            sealing: SealingKey([0x12; 32]),
+            voter: 0x1234_5678_9abc_def0,
+            address: "192.0.2.1:7400".into(),
+        }],
+    }
+}
+
+pub fn terms() -> TokenTerms {
+    TokenTerms {
+        token: token().id(),
+        name: "laptops".into(),
+        uses: 3,
+        expires: UnixMillis(1_800_000_000_000),
+        domain: DomainId([0x21; 16]),
+        tags: vec!["laptop".into()],
+        welcome: token().seal_welcome(&RELEASE, &welcome()),
+    }
+}
+
+/// Every payload that a record can have.
+pub fn payloads() -> Vec<(&'static str, Payload)> {
+    let domain = Domain {
+        id: DomainId([0x21; 16]),
+        name: "office".into(),
+        repository: RepositoryId([0x22; 16]),
+        trust: Trust::Strangers,
+        chunker: Chunker { min: 262_144, average: 1_048_576, max: 4_194_304 },
+        codec: Codec::Zstd(-1),
+        cipher: Cipher::ChaCha20Poly1305,
+        generation: 1,
+    };
+    let storage = Storage {
+        repository: RepositoryId([0x22; 16]),
+        name: "s3".into(),
+        endpoint: "https://s3.example.org".into(),
+        region: "eu-1".into(),
+        bucket: "backups".into(),
+        prefix: "nuthatch".into(),
+        virtual_host: true,
+    };
+    let secret = SharedSecret { id: SecretId::StorageMinting(RepositoryId([0x22; 16])), boxes: vec![sealed_box()] };
+    vec![
+        ("Keyset", Payload::Keyset(keyset())),
+        ("Domain", Payload::Domain(domain)),
+        ("Storage", Payload::Storage(storage)),
+        ("Secret", Payload::Secret(secret)),
+        ("Token", Payload::Token(terms())),
+        ("TokenRevocation", Payload::TokenRevocation(Revocation { id: token().id(), reason: "leaked".into() })),
+        ("ClientRevocation", Payload::ClientRevocation(Revocation { id: ClientId([0x31; 16]), reason: "lost".into() })),
+    ]
+}
+
+pub fn body(payload: Payload) -> RecordBody {
+    RecordBody { cluster: cluster(), version: 300, payload }
+}
+
+pub fn subjects() -> Vec<Subject> {
+    let mut subjects: Vec<_> = payloads().iter().map(|(_, payload)| payload.subject()).collect();
+    subjects.push(Subject::Secret(SecretId::DomainIndex(DomainId([0x21; 16]))));
+    subjects
+}
+
+/// A record that is short enough to print.
+pub fn record() -> Record {
+    let revocation = Revocation { id: ClientId([0x31; 16]), reason: "lost".into() };
+    Record::sign(&admin(), body(Payload::ClientRevocation(revocation)))
+}
+
+pub fn keys() -> ClientKeys {
+    ClientKeys { tls: PublicKey([0x41; 32]), commit: PublicKey([0x42; 32]), sealing: SealingKey([0x43; 32]) }
+}
+
+pub fn redemption() -> Redemption {
+    Redemption { token: token().id(), keys: keys(), name: "laptop-7".into(), exporter: [0x44; 32] }
+}
+
+pub fn signed_redemption() -> Signed {
+    Signed::new(&token().signer(), sign::REDEMPTION, codec::encode(&redemption()))
+}
+
+pub fn commit_facts() -> CommitFacts {
+    CommitFacts {
+        lease: lease_id(),
+        object: object(),
+        sequence: 2,
+        previous: Some(SnapshotId([0x51; 32])),
+        complete: false,
+        segments: vec![ObjectName { hash: Sha256([0xbb; 32]), ..object() }],
+        bytes_stored: 1 << 33,
+    }
+}
+
+pub fn commands() -> Vec<(&'static str, Command)> {
+    let client = ClientId::of_key(&keys().tls);
+    vec![
+        ("Admit", Command::Admit { keyset: record().signed().clone() }),
+        ("Redeem", Command::Redeem { terms: record().signed().clone(), redemption: signed_redemption() }),
+        ("Grant", Command::Grant { client, repository: RepositoryId([0x22; 16]) }),
+        ("Commit", Command::Commit { client, commit: commit_facts() }),
+        ("Close", Command::Close { client, lease: lease_id() }),
+    ]
+}
+
+pub fn entry() -> Entry {
+    let commands = commands().into_iter().map(|(_, command)| command).skip(2).collect();
+    Entry { at: UnixMillis(1_700_000_000_000), commands }
+}
+
+fn enrollment() -> Enrollment {
+    Enrollment {
+        client: ClientId::of_key(&keys().tls),
+        keys: keys(),
+        name: "laptop-7".into(),
+        token: token().id(),
+        domain: DomainId([0x21; 16]),
+        tags: vec!["laptop".into()],
+        at: UnixMillis(1_700_000_000_000),
+    }
+}
+
+fn lease() -> Lease {
+    let parent = ParentSnapshot { id: SnapshotId([0x51; 32]), object: object() };
+    Lease {
+        id: lease_id(),
+        repository: RepositoryId([0x22; 16]),
+        domain: DomainId([0x21; 16]),
+        granted: UnixMillis(1_700_000_000_000),
+        expires: UnixMillis(1_700_007_200_000),
+        view: View { epoch: 0, index: 258, own: vec![object()], shared: vec![] },
+        parent: Some(parent),
+        parent_complete: None,
+        sequence: 2,
+    }
+}
+
+pub fn outcomes() -> Vec<(&'static str, Outcome)> {
+    vec![
+        ("Admitted", Ok(Decided::Admitted(300))),
+        ("Redeemed", Ok(Decided::Redeemed(enrollment()))),
+        ("Granted", Ok(Decided::Granted(lease()))),
+        ("Committed", Ok(Decided::Committed(SnapshotId([0x51; 32])))),
+        ("Closed", Ok(Decided::Closed)),
+    ]
+}
+
+pub fn failures() -> Vec<(&'static str, Failure)> {
+    use Code::*;
+    [Retry, Fenced, Denied, Invalid, Corrupt, Internal, NotFound]
+        .into_iter()
+        .map(|code| {
+            let name = match code {
+                Retry => "Retry",
+                Fenced => "Fenced",
+                Denied => "Denied",
+                Invalid => "Invalid",
+                Corrupt => "Corrupt",
+                Internal => "Internal",
+                NotFound => "NotFound",
+            };
+            (name, Failure::new(code, "why"))
+        })
+        .collect()
+}
+
+/// Every request and the reply that answers it.
+pub fn calls() -> Vec<(Request, Reply)> {
+    let signed = || record().signed().clone();
+    let repository = RepositoryId([0x22; 16]);
+    let key = Place::Pack(DomainId([0x21; 16])).object(object());
+    let card = wire::NodeCard { sealing: SealingKey([0x12; 32]), voter: 7 };
+    let snapshot = SnapshotRecord {
+        id: SnapshotId([0xaa; 32]),
+        client: ClientId::of_key(&keys().tls),
+        repository,
+        at: UnixMillis(1_700_000_000_000),
+        commit: commit_facts(),
+    };
+    let put_ticket = wire::PutTicket {
+        path: "/backups/nuthatch/x".into(),
+        len: 16 << 20,
+        hash: Sha256([0xaa; 32]),
+        headers: vec![("if-none-match".into(), "*".into())],
+        expires: UnixMillis(1_700_000_900_000),
+    };
+    let read_ticket = wire::ReadTicket { url: "https://s3.example.org/x?y".into(), expires: UnixMillis(1) };
+    let node = NodeId([0x61; 16]);
+    let peer =
+        wire::PeerStatus { node, name: "one".into(), address: "192.0.2.1:7400".into(), alive: true, voter: false };
+    let status = wire::NodeStatus {
+        node,
+        keyset: 1,
+        leader: Some(7),
+        term: 2,
+        applied: 258,
+        decided: UnixMillis(1),
+        clock: UnixMillis(2),
+        records: Hash([0x71; 32]),
+        records_count: 9,
+        peers: vec![peer],
+        clients_connected: 3,
+        client_bytes_received: 4096,
+    };
+    let client_status = wire::ClientStatus {
+        enrollment: enrollment(),
+        revoked: false,
+        connected: true,
+        snapshots: 2,
+        newest: Some(UnixMillis(3)),
+        lease: Some(lease_id()),
+    };
+    let decision = wire::Decision { index: 258, outcomes: vec![Ok(Decided::Closed), Err(Failure::fenced("why"))] };
+    let token_id = token().id();
+    vec![
+        (
+            wire::Hello { agent: "nuthatch/0.1.0".into() }.into(),
+            Reply::Welcome(wire::Welcome { agent: "nuthatch/0.1.0".into(), card, keyset: Some(signed()) }),
+        ),
+        (wire::Adopt { keyset: signed(), root: root().public(), genesis: true }.into(), Reply::Adopted(())),
+        (wire::Redeem { redemption: signed_redemption() }.into(), Reply::Redeemed(enrollment())),
+        (
+            wire::Release { token: token_id }.into(),
+            Reply::Released(wire::ReleaseValue { value: RELEASE, terms: terms() }),
+        ),
+        (wire::Acknowledge { token: token_id }.into(), Reply::Acknowledged(())),
+        (wire::Configure {}.into(), Reply::Configured(vec![signed()])),
+        (wire::Grant { repository }.into(), Reply::Granted(lease())),
+        (
+            wire::MintPuts { lease: lease_id(), repository, objects: vec![wire::PutRequest { key, len: 16 << 20 }] }
+                .into(),
+            Reply::MintedPuts(vec![put_ticket]),
+        ),
+        (wire::MintGets { repository, objects: vec![key] }.into(), Reply::MintedGets(vec![read_ticket])),
+        (wire::Commit { repository, commit: commit_facts() }.into(), Reply::Committed(SnapshotId([0xaa; 32]))),
+        (wire::Close { lease: lease_id() }.into(), Reply::Closed(())),
+        (wire::ListSnapshots { client: Some(ClientId([0x31; 16])) }.into(), Reply::Snapshots(vec![snapshot])),
+        (wire::Submit { records: vec![signed()] }.into(), Reply::Submitted(())),
+        (wire::PutRelease { token: token_id, value: RELEASE, expires: UnixMillis(5) }.into(), Reply::PuttedRelease(())),
+        (wire::Status {}.into(), Reply::StatusIs(status)),
+        (wire::ListClients {}.into(), Reply::Clients(vec![client_status])),
+        (wire::GetRecords { subjects: subjects() }.into(), Reply::Records(vec![signed()])),
+        (wire::Raft { to: 7, message: vec![1, 2, 3] }.into(), Reply::Rafted(vec![4, 5])),
+        (wire::Propose { commands: entry().commands }.into(), Reply::Proposed(decision)),
+        (wire::ReadIndex {}.into(), Reply::ReadIndexIs(258)),
+        (wire::Push { records: vec![signed()] }.into(), Reply::Pushed(())),
+        (wire::Pull { have: vec![Hash([0x71; 32])], shard: 7 }.into(), Reply::Pulled(vec![signed()])),
+        (wire::EraseRelease { token: token_id }.into(), Reply::ErasedRelease(())),
+    ]
+}
+
+pub fn envelope(request: Request) -> Envelope {
+    Envelope { patience_ms: 5000, request }
+}
+
+/// Everything that has bytes, each with a name.
+pub fn all() -> Vec<(String, Vec<u8>)> {
+    let mut all = vec![
+        ("token/text".into(), token().to_text().into_bytes()),
+        ("token/welcome".into(), codec::encode(&welcome())),
+        ("token/welcome sealed".into(), token().seal_welcome(&RELEASE, &welcome())),
+        ("sealed/box".into(), codec::encode(&sealed_box())),
+        ("record/signed".into(), codec::encode(record().signed())),
+        ("record/hash".into(), record().hash().0.to_vec()),
+        ("redemption/body".into(), codec::encode(&redemption())),
+        ("redemption/signed".into(), codec::encode(&signed_redemption())),
+        ("entry".into(), codec::encode(&entry())),
+        ("name/lease".into(), lease_id().to_string().into_bytes()),
+        ("name/object".into(), object().to_string().into_bytes()),
+    ];
+    let mut add = |kind: &str, name: &str, bytes: Vec<u8>| all.push((format!("{kind}/{name}"), bytes));
+    for (name, payload) in payloads() {
+        add("record body", name, codec::encode(&body(payload)));
+    }
+    for subject in subjects() {
+        add("subject", &format!("{subject:?}"), codec::encode(&subject));
+    }
+    for (name, command) in commands() {
+        add("command", name, codec::encode(&command));
+    }
+    for (name, outcome) in outcomes() {
+        add("outcome", name, codec::encode(&outcome));
+    }
+    for (name, failure) in failures() {
+        add("failure", name, codec::encode::<Answer>(&Err(failure)));
+    }
+    for (request, reply) in calls() {
+        let name = request.name();
+        add("reply", name, codec::encode::<Answer>(&Ok(reply)));
+        add("request", name, codec::encode(&envelope(request)));
+    }
+    all
+}

@@ -1,0 +1,78 @@
+//! The files that the client backs up.
+
+use std::path::Path;
+
+use crate::{env::files::SimFiles, kernel::rng::Stream};
+use env::{
+    Files,
+    files::{Attributes, FileTime, Kind},
+};
+
+/// Stands in no object's name and no object's bytes.
+pub const MARKED_NAME: &str = "the-marked-file";
+/// Likewise. Long enough to survive in a compressed chunk, were it not sealed.
+pub const MARKED_CONTENT: &str = "content-that-nobody-else-may-read-0123456789";
+
+const DIRECTORIES: u64 = 6;
+const FILES_PER_DIRECTORY: u64 = 12;
+
+/// Makes small and larger files, empty ones, links of both kinds, odd names and modes.
+pub fn plant(files: &SimFiles, stream: &mut Stream) -> anyhow::Result<()> {
+    let root = Path::new(super::SOURCE);
+    files.create_dir_all(root)?;
+    for directory in 0..DIRECTORIES {
+        let directory = root.join(format!("d{directory}"));
+        files.create_dir_all(&directory)?;
+        for file in 0..FILES_PER_DIRECTORY {
+            let len = match stream.below(10) {
+                0 => 0,
+                1 => 300_000 + stream.below(900_000),
+                _ => stream.below(20_000),
+            };
+            files.write(directory.join(format!("f{file}")), &bytes(stream, len))?;
+        }
+    }
+    files.create_dir_all(root.join("empty"))?;
+    files.write(root.join(MARKED_NAME), MARKED_CONTENT.as_bytes())?;
+    files.symlink("d0/f1".as_ref(), &root.join("link"))?;
+    files.hard_link(&root.join("d0/f2"), &root.join("d1/other name of f2"))?;
+    let attributes = Attributes {
+        kind: Kind::File,
+        mode: 0o4750,
+        owner: Some((1000, 100)),
+        mtime: FileTime { secs: 981_173_106, nanos: 123_456_789 },
+    };
+    files.set_attributes(&root.join("d0/f3"), &attributes)?;
+    Ok(())
+}
+
+/// A day's work: one file goes, two come, one of them large.
+pub fn edit(files: &dyn Files, day: usize, salt: &[u8; 32]) -> std::io::Result<()> {
+    let root = Path::new(super::SOURCE);
+    files.remove(&root.join(format!("d2/f{day}")))?;
+    let large: Vec<u8> = salt.iter().cycle().zip(0_u64..400_000).map(|(byte, at)| byte ^ (at >> 7) as u8).collect();
+    for (name, content) in [("small", salt.as_slice()), ("large", &large)] {
+        let mut file = files.create_file(&root.join(format!("d3/{name}{day}")))?;
+        file.write_at(0, content)?;
+        let mtime = FileTime { secs: 1_700_000_000 + day as i64, nanos: 7 };
+        let attributes = Attributes { kind: Kind::File, mode: 0o644, owner: None, mtime };
+        file.finish(content.len() as u64, &attributes)?;
+    }
+    Ok(())
+}
+
+/// Half text-like, half not.
+fn bytes(stream: &mut Stream, len: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len as usize + 8);
+    let text = stream.chance(500_000);
+    while (bytes.len() as u64) < len {
+        let word = stream.number();
+        if text {
+            bytes.extend_from_slice(format!("word{} ", word % 97).as_bytes());
+        } else {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+    bytes.truncate(len as usize);
+    bytes
+}

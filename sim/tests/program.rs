@@ -1,0 +1,62 @@
+//! The simulator as its users run it: the program, its exit codes, and above all
+//! that a seed is a run.
+
+use std::process::{Command, Output};
+
+#[expect(clippy::expect_used, reason = "a program that does not start fails every test here")]
+fn sim(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_same_seed_twice_writes_the_same_trace() {
+    let output = sim(&["meta", "--seeds", "3", "--from", "11"]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains("3 seeds, 0 failed"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn traces_of_different_seeds_differ_and_hold_what_happened() {
+    let trace = |seed| {
+        let output = sim(&["replay", seed, "--trace", "-"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let (one, other) = (trace("1"), trace("2"));
+    let packets = |trace: &str| -> Vec<String> {
+        trace.lines().filter(|line| line.contains(" packet ")).map(str::to_owned).collect()
+    };
+    assert!(packets(&one).len() > 1000, "only {} packets", packets(&one).len());
+    assert_ne!(packets(&one), packets(&other));
+    assert_ne!(one.lines().next(), other.lines().next(), "hashers have the same keys under two seeds");
+    for what in ["fault ", "disk sync ", "storage < Put", "storage > Put", "was promised"] {
+        assert!(one.contains(what), "no line of the trace says {what:?}");
+    }
+}
+
+#[test]
+fn what_must_hold_holds_for_some_seeds() {
+    let output = sim(&["run", "--seeds", "5", "--from", "100"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+#[test]
+fn the_checks_see_disks_that_lose_what_they_synced() {
+    let output = sim(&["run", "--seeds", "3", "--scenario", "lying-disks"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("3 seeds, 3 failed") && said.contains("again: sim replay 1"), "{said}");
+}
+
+#[test]
+fn wrong_usage_exits_with_two_and_says_why() {
+    let unknown = sim(&["run", "--seeds", "1", "--scenario", "nonsense"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("there are: network"), "{}", text(&unknown.stderr));
+    assert_eq!(sim(&["run"]).status.code(), Some(2));
+    assert_eq!(sim(&["run", "--seeds", "0"]).status.code(), Some(2));
+}
