@@ -1,1 +1,62 @@
-//! x
+//! Micro and whole-program benchmarks.
+//!
+//! `cargo bench -p benches` measures cutting, sealing and packing in bytes a
+//! second. `cargo run --release -p benches --bin whole -- DIR` backs up and
+//! restores a real directory through the whole data plane, with the store in
+//! memory, so that it measures this program and not a network.
+
+use protocol::{
+    ids::{ClientId, DomainId, PublicKey, RepositoryId},
+    records::{Chunker, Cipher, Codec, Domain, Trust},
+    sign::Signer,
+};
+use repo::{Keys, RepoError};
+
+/// The chunk sizes that new domains get.
+pub const CHUNKER: Chunker = Chunker { min: 256 << 10, average: 1 << 20, max: 4 << 20 };
+
+/// A domain with the defaults.
+pub fn domain() -> Domain {
+    Domain {
+        id: DomainId([2; 16]),
+        name: "bench".into(),
+        repository: RepositoryId([1; 16]),
+        trust: Trust::Trusting,
+        chunker: CHUNKER,
+        codec: Codec::Zstd(1),
+        cipher: Cipher::ChaCha20Poly1305,
+        generation: 0,
+    }
+}
+
+/// A client of that domain.
+pub fn keys() -> Result<Keys, RepoError> {
+    let client = ClientId::of_key(&PublicKey([3; 32]));
+    Keys::new(domain(), client, Signer::from_seed(&[4; 32]), &[(0, [5; 32])], [6; 32], [7; 32])
+}
+
+/// Bytes that do not compress.
+pub fn random(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// Bytes that compress about as source text does: words of a small vocabulary, and numbers.
+pub fn text(len: usize) -> Vec<u8> {
+    let noise = random(len / 4 + 1024);
+    let mut bytes = Vec::with_capacity(len + 32);
+    let mut at = 0;
+    while bytes.len() < len {
+        let [a, b] = [noise[at % noise.len()], noise[(at + 1) % noise.len()]];
+        at += 2;
+        let word = u16::from_le_bytes([a, b]) % 2000;
+        bytes.extend_from_slice(format!("w{:x}", u32::from(word) * 40_503 % 65_521).as_bytes());
+        bytes.push(if a % 9 == 0 { b'\n' } else { b' ' });
+        if a % 31 == 0 {
+            bytes.extend_from_slice(format!("= {};", u32::from(b) * 7919 + u32::from(a)).as_bytes());
+        }
+    }
+    bytes.truncate(len);
+    bytes
+}

@@ -32,8 +32,8 @@ pub async fn run(args: NodeRun) -> Result<(), Trouble> {
     }
     let settings = Settings::load(&args.config)?;
     start_log(&settings)?;
-    let mut signals =
-        StopSignals::listen().map_err(|error| Trouble::new("internal", format!("cannot listen for signals: {error}")))?;
+    let mut signals = StopSignals::listen()
+        .map_err(|error| Trouble::new("internal", format!("cannot listen for signals: {error}")))?;
     // A resident client leaves the cache on disk to the commands that read.
     let cache = CacheSettings { directory: None, memory_bytes: 0, disk_bytes: 0 };
     let real = RealEnv::open(&EnvSettings { data: settings.data_dir.clone(), cache }).await;
@@ -46,8 +46,10 @@ pub async fn run(args: NodeRun) -> Result<(), Trouble> {
 async fn serve(env: &Env, settings: &Settings, signals: &mut StopSignals) -> Result<(), Trouble> {
     // Two nodes with one data directory would be one voter with two minds.
     let _guard = env.disk.lock("node").map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => Trouble::new("retry", format!("another node runs with the data directory {}", env.disk.place()))
-            .hint("Stop it first, or give this one a directory of its own."),
+        std::io::ErrorKind::WouldBlock => {
+            Trouble::new("retry", format!("another node runs with the data directory {}", env.disk.place()))
+                .hint("Stop it first, or give this one a directory of its own.")
+        }
         _ => Trouble::file("lock", &settings.data_dir, &error),
     })?;
     let mut roles = Vec::new();
@@ -64,7 +66,9 @@ async fn serve(env: &Env, settings: &Settings, signals: &mut StopSignals) -> Res
                 lines.push(format!("client {id}"));
                 roles.push(role);
             }
-            RoleName::Storage => roles.extend(settings.storage.as_ref().map(|storage| storage_role(env, storage)).transpose()?),
+            RoleName::Storage => {
+                roles.extend(settings.storage.as_ref().map(|storage| storage_role(env, storage)).transpose()?)
+            }
         }
     }
     let mut system = System::start(env, roles).await?;
@@ -102,7 +106,8 @@ fn storage_role(env: &Env, role: &StorageRole) -> Result<Role, Trouble> {
             settings.listen = before.unwrap_or(settings.listen);
             let arguments = StorageArguments { settings, blocking: env.blocking.clone(), clock: env.clock.clone() };
             let started = StorageActor::spawn_linked(None, StorageActor, arguments, supervisor).await;
-            let (actor, _) = started.map_err(|error| Failure::internal(format!("cannot start the storage: {error}")))?;
+            let (actor, _) =
+                started.map_err(|error| Failure::internal(format!("cannot start the storage: {error}")))?;
             let address = ractor::call!(actor, StorageMessage::Address)
                 .map_err(|error| Failure::internal(format!("the storage ended at once: {error}")))?;
             let first = bound.lock().unwrap_or_else(PoisonError::into_inner).replace(address).is_none();
@@ -132,7 +137,8 @@ fn end_with_parent() -> Result<(), Trouble> {
 fn start_log(settings: &Settings) -> Result<(), Trouble> {
     let level = std::env::var("NUTHATCH_LOG").unwrap_or_else(|_| settings.log_level.clone());
     let filter = EnvFilter::try_new(&level).map_err(|error| {
-        Trouble::usage(format!("log.level = {level:?} cannot be used: {error}")).hint("Write error, warn, info, debug or trace.")
+        Trouble::usage(format!("log.level = {level:?} cannot be used: {error}"))
+            .hint("Write error, warn, info, debug or trace.")
     })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());

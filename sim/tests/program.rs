@@ -56,7 +56,11 @@ fn the_checks_see_disks_that_lose_what_they_synced() {
 fn wrong_usage_exits_with_two_and_says_why() {
     let unknown = sim(&["run", "--seeds", "1", "--scenario", "nonsense"]);
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(text(&unknown.stderr).contains("there are: network"), "{}", text(&unknown.stderr));
+    assert!(
+        text(&unknown.stderr).contains("there are: ") && text(&unknown.stderr).contains("network"),
+        "{}",
+        text(&unknown.stderr)
+    );
     assert_eq!(sim(&["run"]).status.code(), Some(2));
     assert_eq!(sim(&["run", "--seeds", "0"]).status.code(), Some(2));
 }

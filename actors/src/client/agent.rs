@@ -9,7 +9,10 @@ use protocol::{failure::Failure, ids::ClientId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{Client, Link, Profile};
-use crate::{system::{Role, StartRole}, tasks::Tasks};
+use crate::{
+    system::{Role, StartRole},
+    tasks::Tasks,
+};
 
 /// Makes the role. Fails if this machine is not enrolled. `refresh` is how often it
 /// asks for news.
@@ -40,11 +43,7 @@ impl Actor for Agent {
     type State = State;
     type Arguments = (Env, Duration);
 
-    async fn pre_start(
-        &self,
-        _: ActorRef<()>,
-        (env, refresh): (Env, Duration),
-    ) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<()>, (env, refresh): (Env, Duration)) -> Result<State, ActorProcessingErr> {
         let mut client = Client::open(&env)?;
         let (link, tasks) = (client.link().clone(), Tasks::new());
         tasks.spawn(async move {

@@ -23,9 +23,10 @@ use repo::{Objects, RepoError};
 
 use super::link::Link;
 
-/// Attempts at one object before the storage is given up: with the pauses between
-/// them, about two minutes.
+/// Attempts at one object before the storage is given up: about a minute of pauses.
 const ATTEMPTS_MAX: u32 = 10;
+/// No further attempt is made after this long: attempts that stall are slow to fail.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// A refusal may be an expired ticket, so it is asked again with a fresh one; more
 /// than that is not expiry.
 const REFUSALS_MAX: u32 = 2;
@@ -112,6 +113,7 @@ impl TicketedObjects {
         A: Future<Output = Result<T, Attempt>>,
     {
         let mut refusals = 0;
+        let give_up = self.env.clock.monotonic() + PATIENCE;
         for tried in 0.. {
             match attempt().await {
                 Ok(done) => return Ok(done),
@@ -123,9 +125,10 @@ impl TicketedObjects {
                     }
                 }
                 Err(Attempt::Again(error)) => {
-                    if tried + 1 >= ATTEMPTS_MAX {
+                    if tried + 1 >= ATTEMPTS_MAX || self.env.clock.monotonic() >= give_up {
                         return Err(error);
                     }
+                    tracing::warn!(%error, "trying again");
                 }
             }
             self.pause(tried).await;

@@ -127,6 +127,9 @@ impl Log {
     pub async fn begin(&self, members: BTreeMap<u64, NodeId>) -> Result<(), Failure> {
         let members: BTreeMap<u64, Member> =
             members.into_iter().map(|(voter, node)| (voter, Member { node })).collect();
+        if self.core.raft.is_initialized().await.unwrap_or(false) {
+            return Ok(());
+        }
         match self.core.raft.initialize(members).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(Failure::internal(format!("cannot begin the log: {error}"))),

@@ -1,9 +1,9 @@
 //! What an operator adds to a cluster: storages, domains, tokens.
 
-use env::store::StoreError;
+use env::{Steward, store::StoreError};
 use protocol::{
     codec,
-    failure::Failure,
+    failure::{Code, Failure},
     format::marker,
     ids::{DomainId, RepositoryId},
     names::MARKER,
@@ -13,7 +13,7 @@ use protocol::{
     wire,
 };
 
-use super::Operator;
+use super::{Operator, PAUSE};
 
 /// Cuts around 1 MiB: a 64-GiB machine has some 65,000 chunks, whose references fit
 /// in a few megabytes, and an edit costs about a mebibyte. Small files are one chunk each.
@@ -65,22 +65,17 @@ impl Operator {
         Ok(storage)
     }
 
-    /// Writes the marker, or reads the one that is there. Returns what it says.
+    /// Writes the marker, or reads the one that is there. Returns what it says. A
+    /// storage that gives no clear answer is asked again.
     async fn mark(&self, storage: &Storage, credential: &StorageCredential) -> Result<RepositoryId, Failure> {
-        let refuse = |error: StoreError| Failure::invalid(format!("the storage cannot be used: {error}"));
-        let steward = self.env.storages.steward(storage, credential).map_err(refuse)?;
-        match steward.head(MARKER).await {
-            Err(StoreError::NotFound { .. }) => {
-                let written = steward.put_new(MARKER, marker::encode(&storage.repository).into()).await;
-                // Someone else may have been quicker: what is there now counts.
-                if !matches!(written, Ok(()) | Err(StoreError::Exists { .. })) {
-                    written.map_err(refuse)?;
-                }
+        let steward = self.env.storages.steward(storage, credential).map_err(unusable)?;
+        for _ in 1..MARK_ATTEMPTS {
+            match mark_once(&*steward, storage).await {
+                Err(Failure { code: Code::Retry, .. }) => self.env.clock.sleep(PAUSE).await,
+                done => return done,
             }
-            found => drop(found.map_err(refuse)?),
         }
-        let bytes = steward.get(MARKER, 4096).await.map_err(refuse)?;
-        Ok(marker::decode(&bytes)?)
+        mark_once(&*steward, storage).await
     }
 
     /// Adds a domain whose secrets were made on this machine, and hands its index
@@ -131,4 +126,29 @@ impl Operator {
         self.submit(vec![Payload::Token(terms)]).await?;
         Ok(token)
     }
+}
+
+/// A marker is far smaller; whatever else is found under its name is not read.
+const MARKER_BYTES_MAX: usize = 4096;
+/// How often an unclear answer of a storage is asked for again.
+const MARK_ATTEMPTS: u32 = 5;
+
+fn unusable(error: StoreError) -> Failure {
+    let code = if matches!(error, StoreError::Unclear { .. }) { Code::Retry } else { Code::Invalid };
+    Failure::new(code, format!("the storage cannot be used: {error}"))
+}
+
+async fn mark_once(steward: &dyn Steward, storage: &Storage) -> Result<RepositoryId, Failure> {
+    match steward.head(MARKER).await {
+        Err(StoreError::NotFound { .. }) => {
+            let written = steward.put_new(MARKER, marker::encode(&storage.repository).into()).await;
+            // Someone else may have been quicker: what is there now counts.
+            if !matches!(written, Ok(()) | Err(StoreError::Exists { .. })) {
+                written.map_err(unusable)?;
+            }
+        }
+        found => drop(found.map_err(unusable)?),
+    }
+    let bytes = steward.get(MARKER, MARKER_BYTES_MAX).await.map_err(unusable)?;
+    Ok(marker::decode(&bytes)?)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use env::Env;
 use protocol::{
     codec,
-    failure::Failure,
+    failure::{Code, Failure},
     ids::{ClientId, ClusterId, PublicKey},
     records::{Admin, Keyset, Orchestrator, Payload, Record, RecordBody, SecretId, SharedSecret, Subject},
     sealed,
@@ -22,15 +22,17 @@ use crate::{
     AGENT,
     client::{Link, Trust, any_port},
     identity::Identity,
-    net::{Endpoint, Pace, Peer},
+    net::{Endpoint, Pace},
 };
 
 pub use acts::{CHUNKER, CODEC, NewToken};
 
 /// How long one node may take to answer an operator.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a node may take to open its databases when it is adopted.
-const ADOPT_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a node is asked to take its adoption: one that restarts is waited for.
+const ADOPT_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two attempts.
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// A node that is to be an orchestrator, as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,20 +59,17 @@ pub async fn init(
     let identity = Identity::of_operator(admin_seed);
     let endpoint = Endpoint::bind(env, &identity, any_port(&addresses), false)?;
     let made = async {
-        let mut peers = Vec::new();
         let mut orchestrators = Vec::new();
         for candidate in candidates {
-            let (peer, orchestrator) = meet(&endpoint, candidate).await?;
-            peers.push(peer);
-            orchestrators.push(orchestrator);
+            orchestrators.push(meet(&endpoint, candidate).await?);
         }
         let admins = vec![Admin { name: admin_name.into(), key: identity.key() }];
-        let keyset = Keyset { name: name.into(), admins, orchestrators };
+        let keyset = Keyset { name: name.into(), admins, orchestrators: orchestrators.clone() };
         let cluster = ClusterId::of_root(&root.public());
         let record = Record::sign(root, RecordBody { cluster, version: 1, payload: Payload::Keyset(keyset) });
-        for (peer, candidate) in peers.iter().zip(candidates) {
+        for (orchestrator, candidate) in orchestrators.iter().zip(candidates) {
             let adopt = wire::Adopt { keyset: record.signed().clone(), root: root.public(), genesis: true };
-            peer.call(adopt, ADOPT_PATIENCE).await.map_err(|failure| about(candidate, failure))?;
+            adopt_one(env, &endpoint, orchestrator, adopt).await.map_err(|failure| about(candidate, failure))?;
         }
         Ok(record)
     }
@@ -79,7 +78,7 @@ pub async fn init(
     made
 }
 
-async fn meet(endpoint: &Endpoint, candidate: &Candidate) -> Result<(Peer, Orchestrator), Failure> {
+async fn meet(endpoint: &Endpoint, candidate: &Candidate) -> Result<Orchestrator, Failure> {
     let dialed = endpoint.dial(&candidate.address, candidate.key, Pace::Busy, PATIENCE).await;
     let peer = dialed.map_err(|failure| about(candidate, failure))?;
     let hello = peer.call(wire::Hello { agent: AGENT.into() }, PATIENCE).await;
@@ -97,7 +96,33 @@ async fn meet(endpoint: &Endpoint, candidate: &Candidate) -> Result<(Peer, Orche
         voter: welcome.card.voter,
         address: candidate.address.clone(),
     };
-    Ok((peer, orchestrator))
+    peer.close();
+    Ok(orchestrator)
+}
+
+/// Hands the adoption to one node. Repeated until it is taken, since a cluster of
+/// which some nodes know and others do not is of no use to anyone.
+async fn adopt_one(
+    env: &Env,
+    endpoint: &Endpoint,
+    node: &Orchestrator,
+    adopt: wire::Adopt,
+) -> Result<(), Failure> {
+    let give_up = env.clock.monotonic() + ADOPT_PATIENCE;
+    loop {
+        let attempt = async {
+            let peer = endpoint.dial(&node.address, Some(node.key), Pace::Busy, PATIENCE).await?;
+            let adopted = peer.call(adopt.clone(), PATIENCE).await;
+            peer.close();
+            adopted
+        };
+        match attempt.await {
+            Err(failure) if failure.code == Code::Retry && env.clock.monotonic() < give_up => {
+                env.clock.sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 fn about(candidate: &Candidate, failure: Failure) -> Failure {

@@ -260,12 +260,7 @@ impl Desk {
         self.checked(|| self.check_lease(&client, &call)).await?;
         let steward = self.stewards.of(&call.repository)?;
         let path = protocol::names::Place::Snapshot(client).object(call.commit.object).to_string();
-        let bytes = steward.get(&path, limits::OBJECT_BYTES_MAX).await.map_err(|error| match error {
-            env::store::StoreError::NotFound { .. } => {
-                Failure::retry("the commit object is not in the storage: upload it, then commit again")
-            }
-            other => Failure::retry(format!("cannot read the commit object: {other}")),
-        })?;
+        let bytes = super::commits::fetch(&*steward, &path).await?;
         let read = super::commits::read(&bytes, &commit_key)?;
         let expected = commit_check::Expected {
             client: &client,

@@ -69,7 +69,10 @@ impl NewCluster<'_> {
 pub async fn init(args: ClusterInit, output: Output) -> Result<(), Trouble> {
     let path = args.home.path()?;
     for (place, candidate) in args.orchestrators.iter().enumerate() {
-        if args.orchestrators[..place].iter().any(|other| other.address == candidate.address || other.name == candidate.name) {
+        if args.orchestrators[..place]
+            .iter()
+            .any(|other| other.address == candidate.address || other.name == candidate.name)
+        {
             return Err(Trouble::usage(format!("the orchestrator {} is named twice", candidate.name)));
         }
     }

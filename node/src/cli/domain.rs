@@ -73,7 +73,10 @@ pub async fn list(home: &HomeArgs, output: Output) -> Result<(), Trouble> {
     let found = async { Ok((domains(&session).await?, storages(&session).await?)) }.await;
     let (domains, storages) = session.close(found).await?;
     let storage = |repository: &RepositoryId| {
-        storages.iter().find(|storage| storage.repository == *repository).map_or_else(|| repository.short(), |storage| storage.name.clone())
+        storages
+            .iter()
+            .find(|storage| storage.repository == *repository)
+            .map_or_else(|| repository.short(), |storage| storage.name.clone())
     };
     let object = |domain: &Domain| {
         json!({

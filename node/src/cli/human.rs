@@ -111,8 +111,14 @@ mod tests {
 
     #[test]
     fn numbers_read_as_people_write_them() {
-        assert_eq!(["0 B", "999 B", "1.00 kB", "104 MB", "1.00 GB"], [0, 999, 1000, 104_000_000, 999_999_999].map(bytes).each_ref().map(String::as_str));
-        assert_eq!(["0", "999", "1,000", "1,234,567"], [0, 999, 1000, 1_234_567].map(count).each_ref().map(String::as_str));
+        assert_eq!(
+            ["0 B", "999 B", "1.00 kB", "104 MB", "1.00 GB"],
+            [0, 999, 1000, 104_000_000, 999_999_999].map(bytes).each_ref().map(String::as_str)
+        );
+        assert_eq!(
+            ["0", "999", "1,000", "1,234,567"],
+            [0, 999, 1000, 1_234_567].map(count).each_ref().map(String::as_str)
+        );
         assert_eq!(seconds(59.4), "59.4 s");
         assert_eq!(seconds(61.0), "1 min 01 s");
         assert_eq!(seconds(7500.0), "2 h 05 min");

@@ -27,7 +27,10 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Trouble> {
     let text = read_file(path)?;
     let secret = text.lines().next().unwrap_or_default().trim();
     if secret.is_empty() {
-        return Err(Trouble::invalid(format!("{} is empty: it should hold a secret on its first line", path.display())));
+        return Err(Trouble::invalid(format!(
+            "{} is empty: it should hold a secret on its first line",
+            path.display()
+        )));
     }
     Ok(Zeroizing::new(secret.to_owned()))
 }

@@ -23,19 +23,21 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
+use self::args::{
+    ClientCommand, ClusterCommand, Command, DomainCommand, NodeCommand, SnapshotCommand, StorageCommand, TokenCommand,
+};
 pub use self::{
     args::{Cli, Demo, NodeRun},
     cluster::NewCluster,
     input::{read_file, read_secret},
     output::{Output, line, say},
-    progress::{Shown, follow},
+    progress::{Shown, follow, watch},
     session::{ClientSession, OperatorSession, client_env},
     signals::StopSignals,
     storage::NewStorage,
     token::NewToken,
     trouble::{Exit, Trouble},
 };
-use self::args::{ClientCommand, ClusterCommand, Command, DomainCommand, NodeCommand, SnapshotCommand, StorageCommand, TokenCommand};
 use crate::{demo, service};
 
 /// Reads the command line. None if that was all: it was wrong, or asked for help.

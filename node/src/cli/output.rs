@@ -71,7 +71,10 @@ impl Output {
 /// A line on stdout. False if nobody reads it any more.
 pub fn line(text: &str) -> bool {
     let mut out = io::stdout().lock();
-    out.write_all(text.trim_end_matches('\n').as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).is_ok()
+    out.write_all(text.trim_end_matches('\n').as_bytes())
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush())
+        .is_ok()
 }
 
 /// A line on stderr.

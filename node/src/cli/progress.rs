@@ -40,26 +40,37 @@ pub async fn follow<F: Future>(
     cancel: &CancellationToken,
     job: F,
 ) -> Result<F::Output, Trouble> {
-    let mut signals =
-        StopSignals::listen().map_err(|error| Trouble::new("internal", format!("cannot listen for signals: {error}")))?;
-    let mut view = View::new(output, shown, clock.monotonic());
-    let mut job = pin!(job);
+    let mut signals = StopSignals::listen()
+        .map_err(|error| Trouble::new("internal", format!("cannot listen for signals: {error}")))?;
+    let mut watched = pin!(watch(output, clock, shown, progress, job));
     loop {
         tokio::select! {
-            done = &mut job => {
-                view.end();
-                return Ok(done);
-            }
-            () = clock.sleep(view.pause()) => view.show(progress, clock.monotonic()),
+            done = &mut watched => return Ok(done),
             () = signals.next() => {
                 if cancel.is_cancelled() {
-                    view.end();
                     return Err(Trouble::cancelled("stopped at once"));
                 }
-                view.end();
                 output.note("stopping (Ctrl-C again stops at once)");
                 cancel.cancel();
             }
+        }
+    }
+}
+
+/// Runs a job, and shows how far it is.
+pub async fn watch<F: Future>(
+    output: Output,
+    clock: Arc<dyn Clock>,
+    shown: Shown,
+    progress: &Progress,
+    job: F,
+) -> F::Output {
+    let view = View::new(output, shown, clock.monotonic());
+    let mut job = pin!(job);
+    loop {
+        tokio::select! {
+            done = &mut job => return done,
+            () = clock.sleep(view.pause()) => view.show(progress, clock.monotonic()),
         }
     }
 }
@@ -76,7 +87,8 @@ impl View {
         let watched = output.is_watched() && std::io::stderr().is_terminal();
         let bar = watched.then(|| {
             let bar = ProgressBar::with_draw_target(shown.bytes_total, ProgressDrawTarget::stderr());
-            let template = if shown.bytes_total.is_some() { "{bar:20} {percent:>3}%  {wide_msg}" } else { "{spinner} {wide_msg}" };
+            let template =
+                if shown.bytes_total.is_some() { "{bar:20} {percent:>3}%  {wide_msg}" } else { "{spinner} {wide_msg}" };
             bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         Self { output, shown, started, bar }
@@ -114,9 +126,11 @@ impl View {
             None => say(&text),
         }
     }
+}
 
-    fn end(&mut self) {
-        if let Some(bar) = self.bar.take() {
+impl Drop for View {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

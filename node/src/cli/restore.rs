@@ -20,14 +20,20 @@ use super::{
 pub async fn restore(args: Restore, output: Output) -> Result<Exit, Trouble> {
     let target = absolute(&args.destination)?;
     if args.source.path.as_ref().is_some_and(|path| !path.is_absolute()) {
-        return Err(Trouble::usage("the path in the snapshot is not absolute").hint("Write it as `nuthatch snapshot ls SNAPSHOT --recursive` shows it."));
+        return Err(Trouble::usage("the path in the snapshot is not absolute")
+            .hint("Write it as `nuthatch snapshot ls SNAPSHOT --recursive` shows it."));
     }
     let mut session = args.data.open().await?;
     let done = run(&mut session, args, target, output).await;
     session.close(done).await
 }
 
-async fn run(session: &mut ClientSession, args: Restore, target: std::path::PathBuf, output: Output) -> Result<Exit, Trouble> {
+async fn run(
+    session: &mut ClientSession,
+    args: Restore,
+    target: std::path::PathBuf,
+    output: Output,
+) -> Result<Exit, Trouble> {
     let snapshot = choose(&session.client, &args.source.snapshot).await?;
     let id = snapshot.id;
     // Only a whole snapshot says in advance how much it is.
@@ -36,8 +42,10 @@ async fn run(session: &mut ClientSession, args: Restore, target: std::path::Path
         None => Some(session.client.show(&snapshot).await?.manifest.stats.bytes_source),
     };
     let means = Means::default();
-    let request = RestoreRequest { snapshot, path: args.source.path, target: target.clone(), overwrite: args.overwrite, means };
-    let (clock, progress, cancel) = (session.env().clock.clone(), Arc::new(Progress::default()), CancellationToken::new());
+    let request =
+        RestoreRequest { snapshot, path: args.source.path, target: target.clone(), overwrite: args.overwrite, means };
+    let (clock, progress, cancel) =
+        (session.env().clock.clone(), Arc::new(Progress::default()), CancellationToken::new());
     let started = clock.monotonic();
     let shown = Shown { verb: "restoring", moved: "fetched", bytes_total };
     let job = Box::pin(session.client.restore(request, progress.clone(), cancel.clone()));

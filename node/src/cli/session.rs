@@ -55,7 +55,10 @@ impl HomeArgs {
     /// The operator's directory.
     pub fn path(&self) -> Result<PathBuf, Trouble> {
         let path = self.home.clone().or_else(home::default_path);
-        let path = path.ok_or_else(|| Trouble::usage("where the operator's directory is cannot be told: HOME is not set").hint("Give it with --home DIR."))?;
+        let path = path.ok_or_else(|| {
+            Trouble::usage("where the operator's directory is cannot be told: HOME is not set")
+                .hint("Give it with --home DIR.")
+        })?;
         absolute(&path)
     }
 }
@@ -70,7 +73,8 @@ impl DataArgs {
                 let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
                 let data = data.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share")));
                 data.map(|data| data.join("nuthatch")).ok_or_else(|| {
-                    Trouble::usage("where the data directory is cannot be told: HOME is not set").hint("Give it with --data-dir DIR.")
+                    Trouble::usage("where the data directory is cannot be told: HOME is not set")
+                        .hint("Give it with --data-dir DIR.")
                 })
             }
         }
@@ -134,8 +138,9 @@ impl ClientSession {
     pub async fn open(path: &Path) -> Result<Self, Trouble> {
         let here = path.display();
         if !path.is_dir() {
-            return Err(Trouble::invalid(format!("this machine is not enrolled: there is no {here}"))
-                .hint("Get a token from the operator and run `nuthatch enroll`, or say with --data-dir where its keys are."));
+            return Err(Trouble::invalid(format!("this machine is not enrolled: there is no {here}")).hint(
+                "Get a token from the operator and run `nuthatch enroll`, or say with --data-dir where its keys are.",
+            ));
         }
         Self::of(client_env(path).await?)
     }

@@ -37,12 +37,15 @@ pub async fn create(args: SnapshotCreate, output: Output) -> Result<Exit, Troubl
         tags: args.tags,
         means: Means::default(),
     };
-    let (clock, progress, cancel) = (session.env().clock.clone(), Arc::new(Progress::default()), CancellationToken::new());
+    let (clock, progress, cancel) =
+        (session.env().clock.clone(), Arc::new(Progress::default()), CancellationToken::new());
     let started = clock.monotonic();
     let shown = Shown { verb: "backing up", moved: "stored", bytes_total: None };
     let backup = Box::pin(session.client.backup(request, progress.clone(), cancel.clone()));
     let done = follow(output, clock.clone(), shown, &progress, &cancel, backup).await;
-    let done = done.and_then(|done| done.map_err(stopped("backup", "No snapshot was made; those that there are stay as they were. Run it again.")));
+    let done = done.and_then(|done| {
+        done.map_err(stopped("backup", "No snapshot was made; those that there are stay as they were. Run it again."))
+    });
     let outcome = session.close(done).await?;
     let seconds = (clock.monotonic() - started).as_secs_f64();
     output.result(outcome_json(&outcome, seconds), || outcome_text(&outcome, seconds));
@@ -67,7 +70,10 @@ pub fn finish(problems: &Problems, what: &str, output: Output) -> Exit {
         output.note(&format!("  {}: {}", problem.path, problem.reason));
     }
     if problems.count > PROBLEMS_PRINTED_MAX as u64 {
-        output.note(&format!("  and {} more; --json names up to a thousand", human::count(problems.count - PROBLEMS_PRINTED_MAX as u64)));
+        output.note(&format!(
+            "  and {} more; --json names up to a thousand",
+            human::count(problems.count - PROBLEMS_PRINTED_MAX as u64)
+        ));
     }
     Exit::FileErrors
 }
@@ -137,14 +143,18 @@ fn pick<'a>(snapshots: &'a [SnapshotRecord], wanted: &str) -> Result<&'a Snapsho
     if wanted == "latest" {
         // A partial one is where a long backup goes on from, not what a person wants back.
         let latest = snapshots.iter().rev().find(|snapshot| snapshot.commit.complete).or(snapshots.last());
-        return latest.ok_or_else(|| Trouble::not_found("this machine has no snapshot yet").hint("Make one: nuthatch snapshot create PATH"));
+        return latest.ok_or_else(|| {
+            Trouble::not_found("this machine has no snapshot yet").hint("Make one: nuthatch snapshot create PATH")
+        });
     }
     let wanted = wanted.to_ascii_lowercase();
     let hex = !wanted.is_empty() && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut matching = snapshots.iter().filter(|snapshot| hex && snapshot.id.to_string().starts_with(&wanted));
     match (matching.next(), matching.next()) {
         (Some(one), None) => Ok(one),
-        (Some(_), Some(_)) => Err(Trouble::invalid(format!("more than one snapshot starts with {wanted}: give more digits"))),
+        (Some(_), Some(_)) => {
+            Err(Trouble::invalid(format!("more than one snapshot starts with {wanted}: give more digits")))
+        }
         (None, _) => Err(Trouble::not_found(format!("this machine has no snapshot {wanted:?}"))
             .hint("`nuthatch snapshot list` shows those that there are; `latest` is the newest.")),
     }
@@ -181,7 +191,9 @@ pub async fn list(data: &DataArgs, output: Output) -> Result<(), Trouble> {
 fn row(record: &SnapshotRecord, shown: &Result<Snapshot, RepoError>) -> Vec<String> {
     let mut row = vec![record.id.short(), human::time(record.at)];
     match shown {
-        Err(_) => row.extend(["?".into(), "?".into(), human::bytes(record.commit.bytes_stored), "cannot be read".into()]),
+        Err(_) => {
+            row.extend(["?".into(), "?".into(), human::bytes(record.commit.bytes_stored), "cannot be read".into()])
+        }
         Ok(Snapshot { manifest, .. }) => {
             let mut paths = paths_text(manifest);
             if !record.commit.complete {
@@ -256,7 +268,11 @@ pub async fn show(args: SnapshotShow, output: Output) -> Result<(), Trouble> {
             ("Contents", contents_text(&manifest.stats)),
             (
                 "Stored",
-                format!("{} for {} of new data", human::bytes(manifest.stats.bytes_stored), human::bytes(manifest.stats.bytes_new)),
+                format!(
+                    "{} for {} of new data",
+                    human::bytes(manifest.stats.bytes_stored),
+                    human::bytes(manifest.stats.bytes_new)
+                ),
             ),
             ("Before it", commit.previous.map_or_else(|| "nothing".into(), |previous| previous.short())),
             ("Written by", manifest.program.clone()),
@@ -268,7 +284,10 @@ pub async fn show(args: SnapshotShow, output: Output) -> Result<(), Trouble> {
             rows.push(("Tags", manifest.tags.join(", ")));
         }
         if manifest.stats.problems > 0 {
-            rows.push(("Problems", format!("{} could not be backed up", human::counted(manifest.stats.problems, "file"))));
+            rows.push((
+                "Problems",
+                format!("{} could not be backed up", human::counted(manifest.stats.problems, "file")),
+            ));
         }
         if !record.commit.complete {
             rows.push(("Partial", "a longer backup goes on in the next one".into()));
@@ -312,7 +331,8 @@ fn size(what: &What) -> u64 {
 
 fn entry_text(path: &Path, entry: &Entry) -> String {
     let attributes = &entry.attributes;
-    let arrow = if let What::Symlink { target } = &entry.what { format!(" -> {}", text(target)) } else { String::new() };
+    let arrow =
+        if let What::Symlink { target } = &entry.what { format!(" -> {}", text(target)) } else { String::new() };
     format!(
         "{}{:04o} {:>5} {:>5} {:>9}  {}  {}{arrow}",
         kind(&entry.what).1,

@@ -64,7 +64,8 @@ impl NewStorage {
         let wanted = self.storage.repository;
         if let Some(same) = known.iter().find(|known| known.name == self.storage.name) {
             // The same again, to renew its credential, is fine.
-            let here = (&same.endpoint, &same.bucket, &same.prefix) == (&self.storage.endpoint, &self.storage.bucket, &self.storage.prefix);
+            let here = (&same.endpoint, &same.bucket, &same.prefix)
+                == (&self.storage.endpoint, &self.storage.bucket, &self.storage.prefix);
             if !(here && self.adopt) {
                 return Err(Trouble::invalid(format!("there is a storage {:?} already", same.name))
                     .hint("Choose another name; or, to renew its credential, give the same address and --adopt."));
@@ -160,7 +161,9 @@ fn credential(args: &StorageAdd) -> Result<StorageCredential, Trouble> {
         return both(path);
     }
     let (Some(access), Some(secret)) = (&args.access_key_file, &args.secret_key_file) else {
-        return Err(Trouble::usage("the credential is missing: give --access-key-file and --secret-key-file, or --credentials-file"));
+        return Err(Trouble::usage(
+            "the credential is missing: give --access-key-file and --secret-key-file, or --credentials-file",
+        ));
     };
     Ok(StorageCredential {
         access_key: input::read_secret(access)?.to_string(),

@@ -37,10 +37,11 @@ pub struct NewToken<'a> {
 impl NewToken<'_> {
     /// Makes it; and says when it ends.
     pub async fn make(&self, session: &OperatorSession) -> Result<(Token, u64), Trouble> {
-        let domain = domains(session).await?.into_iter().find(|domain| domain.name == self.domain).ok_or_else(|| {
-            Trouble::not_found(format!("there is no domain {:?}", self.domain))
-                .hint("`nuthatch domain list` shows those that there are, `nuthatch domain create` makes one.")
-        })?;
+        let domain =
+            domains(session).await?.into_iter().find(|domain| domain.name == self.domain).ok_or_else(|| {
+                Trouble::not_found(format!("there is no domain {:?}", self.domain))
+                    .hint("`nuthatch domain list` shows those that there are, `nuthatch domain create` makes one.")
+            })?;
         let secrets = session.home.domain(&domain.name)?;
         let expires = session.env().clock.now().plus_secs(self.lasts.as_secs());
         let new = actors::operator::NewToken {
@@ -58,13 +59,8 @@ impl NewToken<'_> {
 pub async fn create(args: TokenCreate, output: Output) -> Result<(), Trouble> {
     // A token that nobody can be given would only lie around.
     let file = args.output.as_deref().map(new_file).transpose()?;
-    let new = NewToken {
-        domain: &args.domain,
-        uses: args.uses,
-        lasts: args.expires,
-        tags: &args.tags,
-        name: &args.name,
-    };
+    let new =
+        NewToken { domain: &args.domain, uses: args.uses, lasts: args.expires, tags: &args.tags, name: &args.name };
     let made = async {
         let session = OperatorSession::open(&args.home.path()?).await?;
         let made = new.make(&session).await;

@@ -143,7 +143,9 @@ fn code_of(code: Code) -> &'static str {
 fn hint_of(code: &str) -> Option<String> {
     match code {
         "retry" => Some(AGAIN.into()),
-        "fenced" => Some("Another backup of this client has begun since. Nothing that was stored is lost: run it again.".into()),
+        "fenced" => {
+            Some("Another backup of this client has begun since. Nothing that was stored is lost: run it again.".into())
+        }
         "corrupt" => Some("`nuthatch verify --read-data` says which files need what is damaged.".into()),
         _ => None,
     }

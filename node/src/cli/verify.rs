@@ -31,7 +31,8 @@ async fn run(session: &mut ClientSession, args: &Verify, output: Output) -> Resu
         Some(wanted) => vec![choose(&session.client, wanted).await?],
         None => session.client.snapshots().await?,
     };
-    let (clock, progress, cancel) = (session.env().clock.clone(), Arc::new(Progress::default()), CancellationToken::new());
+    let (clock, progress, cancel) =
+        (session.env().clock.clone(), Arc::new(Progress::default()), CancellationToken::new());
     let started = clock.monotonic();
     let shown = Shown { verb: "verifying", moved: "fetched", bytes_total: None };
     let (means, watched) = (Means::default(), progress.clone());
@@ -52,7 +53,8 @@ async fn run(session: &mut ClientSession, args: &Verify, output: Output) -> Resu
 }
 
 fn json(report: &VerifyReport, seconds: f64) -> Value {
-    let damage = |damage: &repo::Damage| json!({ "object": damage.object, "reason": damage.reason, "files": damage.files });
+    let damage =
+        |damage: &repo::Damage| json!({ "object": damage.object, "reason": damage.reason, "files": damage.files });
     json!({
         "ok": report.damages_count == 0,
         "snapshots": report.snapshots,
@@ -72,7 +74,11 @@ fn text(report: &VerifyReport, read_data: bool, seconds: f64) -> String {
         0 => "No damage found".into(),
         count => format!("{} found", human::counted(count, "damage")),
     };
-    let read = if read_data { format!(", {} of data read and opened", human::bytes(report.bytes_read)) } else { String::new() };
+    let read = if read_data {
+        format!(", {} of data read and opened", human::bytes(report.bytes_read))
+    } else {
+        String::new()
+    };
     format!(
         "{verdict} in {} ({}, {} chunks in {}{read}) in {}",
         human::counted(report.snapshots, "snapshot"),

@@ -58,7 +58,8 @@ impl SealedKey {
         };
         let public = Signer::from_seed(seed).public();
         let mut buffer = seed.to_vec();
-        sealed::seal_in_place(&kdf.derive(passphrase)?, &sealed::nonce(0), &public.0, &mut buffer);
+        let key = kdf.derive(passphrase)?;
+        sealed::seal_in_place(&key, &sealed::nonce(0), &public.0, &mut buffer);
         Ok(Self {
             kind: KIND.into(),
             version: VERSION,

@@ -204,7 +204,18 @@ mod tests {
             assert_eq!(settings.roles, [role], "{name}");
         }
         let all: String = EXAMPLES.iter().map(|(_, text, _)| *text).collect();
-        let keys = ["data_dir", "roles", "listen", "refresh", "dir", "bucket", "access_key_file", "secret_key_file", "level", "format"];
+        let keys = [
+            "data_dir",
+            "roles",
+            "listen",
+            "refresh",
+            "dir",
+            "bucket",
+            "access_key_file",
+            "secret_key_file",
+            "level",
+            "format",
+        ];
         for key in keys {
             assert!(all.lines().any(|line| line.starts_with(&format!("{key} = "))), "no example shows {key}");
         }

@@ -60,7 +60,7 @@ impl Drive {
     pub fn release(&self) {
         let mut contents = lock(&self.contents);
         contents.held.clear();
-        contents.databases.values_mut().for_each(|database| drop(database.sync()));
+        contents.databases.values_mut().for_each(|database| _ = database.sync());
     }
 
     /// From now on syncs make nothing durable, and say that they did.

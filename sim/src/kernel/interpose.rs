@@ -165,6 +165,10 @@ fn wake_root() {
 /// # Safety
 /// `buffer` is valid for writes of `length` bytes.
 unsafe fn fill(buffer: *mut c_void, length: usize) {
+    if length == 0 {
+        // A probe for the function; its pointer may be anything.
+        return;
+    }
     // SAFETY: as the caller promises.
     let bytes = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length) };
     let filled = ENTROPY.with_borrow_mut(|stream| stream.as_mut().map(|stream| stream.fill(bytes)));

@@ -1,11 +1,6 @@
 //! The life of a process, from boot to crash.
 
-use std::{
-    fmt, io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     Event, Kernel,

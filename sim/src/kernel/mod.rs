@@ -16,7 +16,7 @@ pub mod rng;
 pub mod trace;
 
 use std::{
-    fmt, io,
+    fmt,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -24,8 +24,8 @@ use std::{
 
 use clock::Clocks;
 use fault::{Moment, Node};
-use network::{Inbox, Network};
 pub use life::Life;
+use network::Network;
 pub use queue::Event;
 use queue::Queue;
 use rng::Stream;

@@ -3,14 +3,22 @@
 //! Invariant: a node's code runs only in `run_node` and `drop_runtime`, with its
 //! machine's clocks and the entropy of its life.
 
-use std::{net::{IpAddr, Ipv4Addr}, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::runtime::Builder;
 
 use super::{BootInfo, Exit, Tracer, World};
 use crate::{
     env::{assemble, disk::Drive, store::Rule},
-    kernel::{Event, fault::{Fault, Node}, interpose, nanos, panics},
+    kernel::{
+        Event,
+        fault::{Fault, Node},
+        interpose, nanos, panics,
+    },
 };
 
 impl World {

@@ -8,25 +8,25 @@
 mod events;
 mod setup;
 
-use std::{net::IpAddr, ops::Range, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 pub use setup::{BootInfo, Exit, Machine, Options, Tracer};
 
 use crate::{
     env::{
-        Belongings, assemble,
+        Belongings,
         disk::Drive,
-        files::{FileSystem, SimFiles, User},
-        store::{ObjectStore, Rule},
+        files::{FileSystem, SimFiles},
+        store::ObjectStore,
     },
     journal::Journal,
     kernel::{
         Event, Kernel, Life,
         clock::Clocks,
-        fault::{Fault, Node, Planned, Weather},
+        fault::{Fault, Node, Planned},
         interpose, nanos, panics,
         rng::Stream,
     },

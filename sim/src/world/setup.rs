@@ -4,7 +4,10 @@ use std::{net::IpAddr, ops::Range, time::Duration};
 
 use crate::{
     env::files::User,
-    kernel::{Life, fault::{Node, Weather}},
+    kernel::{
+        Life,
+        fault::{Node, Weather},
+    },
 };
 
 /// What a world is like.

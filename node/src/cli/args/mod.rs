@@ -8,8 +8,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::{
-    client::{Enroll, Restore, SnapshotAddress, SnapshotCommand, SnapshotCreate, SnapshotLs, SnapshotShow, Verify},
-    operator::{ClientCommand, ClusterCommand, ClusterInit, DomainCommand, DomainCreate, StorageAdd, StorageCommand, TokenCommand, TokenCreate},
+    client::{Enroll, Restore, SnapshotCommand, SnapshotCreate, SnapshotLs, SnapshotShow, Verify},
+    operator::{
+        ClientCommand, ClusterCommand, ClusterInit, DomainCommand, DomainCreate, StorageAdd, StorageCommand,
+        TokenCommand, TokenCreate,
+    },
 };
 
 const AFTER: &str = "\

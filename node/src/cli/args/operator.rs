@@ -242,7 +242,8 @@ fn candidate(text: &str) -> Result<Candidate, String> {
         None => (text, None),
     };
     let (name, address) = rest.split_once('=').unwrap_or((rest, rest));
-    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    let port =
+        address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
     if port.is_none_or(|port| port == 0) {
         return Err(format!("{address:?} is not HOST:PORT"));
     }

@@ -139,4 +139,3 @@ impl redb::StorageBackend for Copy {
         Ok(())
     }
 }
-

@@ -22,7 +22,7 @@ use protocol::records::StorageCredential;
 use super::Scenario;
 use crate::{
     kernel::{
-        fault::{Fault, Node, Plan, Planned, Weather},
+        fault::{Fault, Lapse, Node, Plan, Planned, Weather},
         lock,
         rng::Stream,
     },
@@ -75,7 +75,8 @@ fn options(seed: u64) -> Options {
     Options { weather, storage_ms: 40..400, ..Options::default() }
 }
 
-/// One orchestrator is lost at a time: killed, out of power, or cut off.
+/// One orchestrator is lost at a time: killed, out of power, or cut off. On half of
+/// the seeds the storage has a bad time as well.
 fn plan(seed: u64) -> Vec<Planned> {
     let mut stream = Stream::new(seed, "cluster plan", 0);
     let all: Vec<Node> = (0..=CLIENT.0).map(Node).collect();
@@ -87,6 +88,18 @@ fn plan(seed: u64) -> Vec<Planned> {
         0 => _ = plan.at(at, Fault::Kill(node)).at(at + lasts, Fault::Boot(node)),
         1 => _ = plan.outage(at, node, lasts),
         _ => _ = plan.isolate(at, node, &all, lasts),
+    }
+    let at = Plan::moment(&mut stream, FAULTS.start, FAULTS.end);
+    let times = 1 + stream.below(3) as u32;
+    let lapse = |lapse| Fault::StorageLapse { node: None, method: None, lapse, times };
+    match stream.below(12) {
+        0 => _ = plan.at(at, Fault::StorageDown).at(at + Duration::from_secs(3), Fault::StorageUp),
+        1 => _ = plan.at(at, lapse(Lapse::Internal)),
+        2 => _ = plan.at(at, lapse(Lapse::Busy)),
+        3 => _ = plan.at(at, lapse(Lapse::InternalAfter)),
+        4 => _ = plan.at(at, lapse(Lapse::LostRequest)),
+        5 => _ = plan.at(at, lapse(Lapse::LostAnswer)),
+        _ => {}
     }
     plan.finish()
 }
