@@ -25,6 +25,9 @@ use crate::{
     storage::{StorageActor, StorageArguments, StorageMessage, StorageSettings},
 };
 
+/// Index pages that a node keeps in memory, in bytes: it reads none.
+const CACHE_BYTES: usize = 1 << 20;
+
 /// Runs a node until a signal, or until it cannot go on.
 pub async fn run(args: NodeRun) -> Result<(), Trouble> {
     if args.with_parent {
@@ -35,7 +38,7 @@ pub async fn run(args: NodeRun) -> Result<(), Trouble> {
     let mut signals = StopSignals::listen()
         .map_err(|error| Trouble::new("internal", format!("cannot listen for signals: {error}")))?;
     // A resident client leaves the cache on disk to the commands that read.
-    let cache = CacheSettings { directory: None, memory_bytes: 0, disk_bytes: 0 };
+    let cache = CacheSettings { directory: None, memory_bytes: CACHE_BYTES, disk_bytes: 0 };
     let real = RealEnv::open(&EnvSettings { data: settings.data_dir.clone(), cache }).await;
     let real = real.map_err(|error| Trouble::file("use the data directory", &settings.data_dir, &error))?;
     let done = serve(real.env(), &settings, &mut signals).await;
@@ -72,7 +75,9 @@ async fn serve(env: &Env, settings: &Settings, signals: &mut StopSignals) -> Res
         }
     }
     let mut system = System::start(env, roles).await?;
-    lines.iter().for_each(|text| drop(line(text)));
+    for text in &lines {
+        line(text);
+    }
     tracing::info!(roles = ?settings.roles, data_dir = %settings.data_dir.display(), "the node runs");
     let told = tokio::select! {
         () = system.ended() => false,

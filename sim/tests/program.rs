@@ -12,9 +12,23 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The main job: three orchestrators and a client of the real actor system join,
+/// back up, lose an orchestrator, and restore.
+#[test]
+fn a_simulated_backup_and_restore_is_the_same_twice() {
+    let output = sim(&["meta", "--seeds", "2", "--scenario", "cluster"]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains("2 seeds, 0 failed"), "{}", text(&output.stdout));
+    let trace = sim(&["replay", "1", "--scenario", "cluster", "--trace", "-"]);
+    let trace = text(&trace.stdout);
+    for what in ["backup 4: ", "fault ", "storage > Put", "failovers "] {
+        assert!(trace.contains(what), "no line of the trace says {what:?}");
+    }
+}
+
 #[test]
 fn the_same_seed_twice_writes_the_same_trace() {
-    let output = sim(&["meta", "--seeds", "3", "--from", "11"]);
+    let output = sim(&["meta", "--seeds", "3", "--from", "11", "--scenario", "network"]);
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(text(&output.stdout).contains("3 seeds, 0 failed"), "{}", text(&output.stdout));
 }
@@ -22,7 +36,7 @@ fn the_same_seed_twice_writes_the_same_trace() {
 #[test]
 fn traces_of_different_seeds_differ_and_hold_what_happened() {
     let trace = |seed| {
-        let output = sim(&["replay", seed, "--trace", "-"]);
+        let output = sim(&["replay", seed, "--scenario", "network", "--trace", "-"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout)
     };
@@ -40,7 +54,7 @@ fn traces_of_different_seeds_differ_and_hold_what_happened() {
 
 #[test]
 fn what_must_hold_holds_for_some_seeds() {
-    let output = sim(&["run", "--seeds", "5", "--from", "100"]);
+    let output = sim(&["run", "--seeds", "5", "--from", "100", "--scenario", "network"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
 }
 

@@ -11,17 +11,24 @@ use futures_util::{StreamExt as _, stream};
 use protocol::{format::chunk::ChunkRef, ids::ChunkId, limits};
 
 use crate::{
+    buffers::Buffers,
     context::Context,
     error::{Kind, RepoError},
     index::{Home, Index},
+    keys::Keys,
     open::Opener,
     trees,
 };
 
 /// Up to this many bytes between two wanted chunks are fetched along.
 const GAP_MAX: u32 = 256 << 10;
-/// Longest range of one request: enough that its latency vanishes.
-const RANGE_MAX: u32 = 8 << 20;
+/// Longest range of one request: enough that its latency vanishes, few enough
+/// bytes that the chunks of one file are opened on all cores.
+const RANGE_MAX: u32 = 4 << 20;
+/// Most plaintext of one request.
+const RANGE_PLAIN_MAX: u64 = 8 << 20;
+/// Buffers that are kept to be used again: about what two waves take.
+const BUFFERS_KEPT: usize = 12;
 
 /// Fetches chunks.
 #[derive(Clone)]
@@ -29,6 +36,26 @@ pub struct Fetcher {
     context: Context,
     index: Arc<Index>,
     in_flight: usize,
+    buffers: Arc<Buffers>,
+}
+
+/// Plaintext of many chunks; its memory is used again when the last of them is
+/// dropped, since fresh memory costs a page fault for every 4 KiB.
+struct Pooled {
+    bytes: Vec<u8>,
+    buffers: Arc<Buffers>,
+}
+
+impl AsRef<[u8]> for Pooled {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        self.buffers.give(std::mem::take(&mut self.bytes));
+    }
 }
 
 /// What was fetched.
@@ -43,12 +70,17 @@ pub struct Fetched {
 /// Wanted chunks that lie close together in one pack, by their offset.
 struct Range {
     homes: Vec<(Home, ChunkRef)>,
+    plain_len: u64,
 }
+
+/// Chunks that were opened, or not.
+type Opened = Vec<(ChunkRef, Result<Bytes, RepoError>)>;
 
 impl Fetcher {
     /// Makes up to `in_flight` requests at a time.
     pub fn new(context: Context, index: Arc<Index>, in_flight: usize) -> Self {
-        Self { context, index, in_flight: in_flight.clamp(1, limits::TRANSFERS_MAX) }
+        let buffers = Arc::new(Buffers::new(BUFFERS_KEPT));
+        Self { context, index, in_flight: in_flight.clamp(1, limits::TRANSFERS_MAX), buffers }
     }
 
     /// Fetches these chunks; fails only if the store does not answer.
@@ -92,19 +124,8 @@ impl Fetcher {
             Err(error) => return Err(error),
         };
         let fetched = sealed.len() as u64;
-        let keys = self.context.keys.clone();
-        let opened = self
-            .context
-            .run(move || {
-                let mut opener = Opener::new()?;
-                let open = |(home, reference): (Home, ChunkRef)| {
-                    let at = (home.offset - start) as usize;
-                    let sealed = sealed.get(at..at + home.len as usize).unwrap_or_default();
-                    (reference, opener.open(&keys, sealed, &reference))
-                };
-                Ok::<_, RepoError>(range.homes.into_iter().map(open).collect::<Vec<_>>())
-            })
-            .await?;
+        let (keys, buffers) = (self.context.keys.clone(), self.buffers.clone());
+        let opened = self.context.run(move || open_all(&keys, buffers, range, start, &sealed)).await?;
         let mut chunks = Vec::with_capacity(opened.len());
         for (reference, opened) in opened {
             let chunk = match opened {
@@ -138,6 +159,29 @@ impl Fetcher {
     }
 }
 
+fn open_all(
+    keys: &Keys,
+    buffers: Arc<Buffers>,
+    range: Range,
+    start: u32,
+    sealed: &[u8],
+) -> Result<Opened, RepoError> {
+    let mut opener = Opener::new()?;
+    let mut plain = buffers.take();
+    plain.clear();
+    plain.reserve_exact(range.homes.iter().map(|(_, reference)| reference.len as usize).sum());
+    let mut opened = Vec::with_capacity(range.homes.len());
+    for (home, reference) in range.homes {
+        let at = (home.offset - start) as usize;
+        let sealed = sealed.get(at..at + home.len as usize).unwrap_or_default();
+        let from = plain.len();
+        let chunk = opener.open_into(keys, sealed, &reference, &mut plain).map(|()| from..plain.len());
+        opened.push((reference, chunk));
+    }
+    let plain = Bytes::from_owner(Pooled { bytes: plain, buffers });
+    Ok(opened.into_iter().map(|(reference, chunk)| (reference, chunk.map(|chunk| plain.slice(chunk)))).collect())
+}
+
 fn coalesce(homes: Vec<(Home, ChunkRef)>) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     for (home, reference) in homes {
@@ -146,12 +190,16 @@ fn coalesce(homes: Vec<(Home, ChunkRef)>) -> Vec<Range> {
                 first.pack.name == home.pack.name
                     && home.offset.saturating_sub(last.offset + last.len) <= GAP_MAX
                     && (home.offset + home.len).saturating_sub(first.offset) <= RANGE_MAX
+                    && range.plain_len + u64::from(reference.len) <= RANGE_PLAIN_MAX
             }
             _ => false,
         });
         match near {
-            Some(range) => range.homes.push((home, reference)),
-            None => ranges.push(Range { homes: vec![(home, reference)] }),
+            Some(range) => {
+                range.plain_len += u64::from(reference.len);
+                range.homes.push((home, reference));
+            }
+            None => ranges.push(Range { homes: vec![(home, reference)], plain_len: reference.len.into() }),
         }
     }
     ranges

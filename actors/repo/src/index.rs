@@ -75,16 +75,12 @@ struct Named {
 pub struct Index {
     context: Context,
     segments: Segments,
-    loaded: OnceCell<Loaded>,
+    loaded: OnceCell<Vec<Arc<Named>>>,
     /// Segments that this job wrote itself.
     added: Mutex<Vec<Arc<Named>>>,
     blocks: Mutex<Blocks>,
-}
-
-#[derive(Default)]
-struct Loaded {
-    segments: Vec<Arc<Named>>,
-    damaged: Vec<(ObjectName, RepoError)>,
+    /// Segments of which something could not be read, and why.
+    damaged: Mutex<BTreeMap<ObjectName, RepoError>>,
 }
 
 impl Index {
@@ -95,7 +91,8 @@ impl Index {
             segments,
             loaded: OnceCell::new(),
             added: Mutex::default(),
-            blocks: Mutex::new(Blocks::default()),
+            blocks: Mutex::default(),
+            damaged: Mutex::default(),
         }
     }
 
@@ -109,9 +106,22 @@ impl Index {
         self.search(id, false).await
     }
 
-    /// Segments that could not be read: missing or damaged.
-    pub async fn damaged(&self) -> Result<&[(ObjectName, RepoError)], RepoError> {
-        Ok(&self.loaded().await?.damaged)
+    /// Segments of which something was missing or damaged, so far.
+    pub async fn damaged(&self) -> Result<Vec<(ObjectName, RepoError)>, RepoError> {
+        self.loaded().await?;
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(damaged.iter().map(|(name, error)| (*name, error.clone())).collect())
+    }
+
+    /// Goes on without what is damaged: other segments may still have what is
+    /// needed, and if not, the lookup finds nothing. Other errors are the caller's.
+    fn tolerate(&self, name: ObjectName, error: RepoError) -> Result<(), RepoError> {
+        if !matches!(error.kind, Kind::Corrupt | Kind::NotFound) {
+            return Err(error);
+        }
+        tracing::warn!(segment = %name, error = error.told(), "an index segment cannot be used");
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_insert(error);
+        Ok(())
     }
 
     /// Takes in a segment that this job wrote.
@@ -136,7 +146,7 @@ impl Index {
     async fn search(&self, id: &ChunkId, first_only: bool) -> Result<Vec<Home>, RepoError> {
         let added = self.added.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut homes = Vec::new();
-        for named in added.iter().chain(&self.loaded().await?.segments) {
+        for named in added.iter().chain(self.loaded().await?) {
             let Some(number) = named.segment.block_of(id) else { continue };
             let rows = self.block(named, number).await?;
             let Ok(at) = rows.binary_search_by(|row| row.id.cmp(id)) else { continue };
@@ -149,11 +159,11 @@ impl Index {
         Ok(homes)
     }
 
-    async fn loaded(&self) -> Result<&Loaded, RepoError> {
-        self.loaded.get_or_try_init(|| self.load()).await
+    async fn loaded(&self) -> Result<&[Arc<Named>], RepoError> {
+        self.loaded.get_or_try_init(|| self.load()).await.map(Vec::as_slice)
     }
 
-    async fn load(&self) -> Result<Loaded, RepoError> {
+    async fn load(&self) -> Result<Vec<Arc<Named>>, RepoError> {
         // The newest first: most lookups are for what was stored last.
         let own = self.segments.own.iter().rev().map(|name| (*name, true));
         let shared = self.segments.shared.iter().rev().map(|name| (*name, false));
@@ -161,16 +171,11 @@ impl Index {
         let mut heads = stream::iter(names)
             .map(|(name, own)| async move { (name, self.head(name, own).await) })
             .buffered(HEADS_IN_FLIGHT);
-        let mut loaded = Loaded::default();
+        let mut loaded = Vec::new();
         while let Some((name, segment)) = heads.next().await {
             match segment {
-                Ok(segment) => loaded.segments.push(Arc::new(Named { name, segment })),
-                // The others may still have what is needed; if not, the lookup says so.
-                Err(error) if matches!(error.kind, Kind::Corrupt | Kind::NotFound) => {
-                    tracing::warn!(segment = %name, %error, "an index segment cannot be used");
-                    loaded.damaged.push((name, error));
-                }
-                Err(error) => return Err(error),
+                Ok(segment) => loaded.push(Arc::new(Named { name, segment })),
+                Err(error) => self.tolerate(name, error)?,
             }
         }
         Ok(loaded)
@@ -221,18 +226,27 @@ impl Index {
         let cached = self.context.cache.get(&cache_name).await;
         let rows = match cached.and_then(|bytes| named.segment.open_block(number, &bytes).ok()) {
             Some(rows) => rows,
-            None => {
-                let key = self.context.keys.segment(named.name);
-                let bytes = self.context.objects.get(&key, named.segment.block_range(number)).await?;
-                let rows =
-                    named.segment.open_block(number, &bytes).map_err(|error| RepoError::decoding(key, error))?;
-                self.context.cache.insert(cache_name, bytes);
-                rows
-            }
+            None => match self.fetch_block(named, number).await {
+                Ok((rows, bytes)) => {
+                    self.context.cache.insert(cache_name, bytes);
+                    rows
+                }
+                Err(error) => {
+                    self.tolerate(named.name, error)?;
+                    Vec::new()
+                }
+            },
         };
         let rows = Arc::new(rows);
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner).insert(place, rows.clone());
         Ok(rows)
+    }
+
+    async fn fetch_block(&self, named: &Named, number: usize) -> Result<(Vec<Row>, Bytes), RepoError> {
+        let key = self.context.keys.segment(named.name);
+        let bytes = self.context.objects.get(&key, named.segment.block_range(number)).await?;
+        let rows = named.segment.open_block(number, &bytes).map_err(|error| RepoError::decoding(key, error))?;
+        Ok((rows, bytes))
     }
 
     fn head_name(&self, name: &ObjectName) -> [u8; 32] {
@@ -244,22 +258,25 @@ impl Index {
     }
 }
 
-/// The blocks that were used last, opened.
+/// A segment, and the number of a block in it.
+type BlockPlace = (ObjectName, usize);
+
+/// The blocks that were used last, opened, and when each was.
 #[derive(Default)]
 struct Blocks {
     uses: u64,
-    by_place: BTreeMap<(ObjectName, usize), (u64, Arc<Vec<Row>>)>,
+    by_place: BTreeMap<BlockPlace, (u64, Arc<Vec<Row>>)>,
 }
 
 impl Blocks {
-    fn get(&mut self, place: &(ObjectName, usize)) -> Option<Arc<Vec<Row>>> {
+    fn get(&mut self, place: &BlockPlace) -> Option<Arc<Vec<Row>>> {
         self.uses += 1;
         let (used, rows) = self.by_place.get_mut(place)?;
         *used = self.uses;
         Some(rows.clone())
     }
 
-    fn insert(&mut self, place: (ObjectName, usize), rows: Arc<Vec<Row>>) {
+    fn insert(&mut self, place: BlockPlace, rows: Arc<Vec<Row>>) {
         self.uses += 1;
         if self.by_place.len() >= limits::INDEX_BLOCKS_OPEN_MAX {
             let oldest = self.by_place.iter().min_by_key(|(_, (used, _))| *used).map(|(place, _)| *place);

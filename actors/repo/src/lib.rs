@@ -5,6 +5,7 @@
 //! Memory is bounded by the job's budget whatever the size or number of files.
 
 mod backup;
+mod buffers;
 mod chunker;
 mod context;
 mod error;

@@ -154,13 +154,13 @@ async fn run(context: Context, job: VerifyJob, progress: Arc<Progress>) -> Resul
         tables: VecDeque::new(),
         tables_read: BTreeSet::new(),
     };
-    for (name, error) in verifier.index.damaged().await?.to_vec() {
-        let object = verifier.context.keys.segment(name).to_string();
-        verifier.damage(object, &error, None);
-    }
     let mut previous = None;
     for object in &job.snapshots {
         previous = verifier.snapshot(*object, previous).await?;
+    }
+    for (name, error) in verifier.index.damaged().await? {
+        let object = verifier.context.keys.segment(name).to_string();
+        verifier.damage(object, &error, None);
     }
     Ok(verifier.finish())
 }
@@ -423,7 +423,7 @@ impl Verifier {
         let len = u64::from(pack.len);
         let start = len.saturating_sub(u64::from(pack.tail_len));
         let tail = self.context.objects.get(&key, Some(start..len)).await?;
-        let fail = |error| RepoError::decoding(&key, error);
+        let fail = |error| RepoError::decoding(key, error);
         let at = tail.len().saturating_sub(TRAILER_LEN);
         let trailer = Trailer::decode(&tail[at..], len).map_err(fail)?;
         if trailer.table.start != start {

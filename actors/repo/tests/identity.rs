@@ -1,4 +1,5 @@
 //! What is restored is what was backed up.
+#![allow(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
 
 mod support;
 

@@ -32,6 +32,9 @@ const DIAL_PATIENCE: Duration = Duration::from_millis(1500);
 const CALL_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a call is tried at all orchestrators in turn.
 const PATIENCE: Duration = Duration::from_secs(45);
+/// How long, if none has ever answered: each can be tried several times, and a person
+/// who mistyped an address or is offline hears of it soon.
+const PATIENCE_FIRST: Duration = Duration::from_secs(12);
 /// Between attempts after an orchestrator asked to try again.
 const PAUSE: Duration = Duration::from_millis(150);
 
@@ -120,6 +123,7 @@ impl Link {
         A: Future<Output = Result<T, Failure>>,
     {
         let mut last = Failure::retry("no orchestrator answers: check the network, and that they run");
+        let hopeless = self.0.env.clock.monotonic() + PATIENCE_FIRST;
         let attempts = async {
             loop {
                 let outcome = match self.connected().await {
@@ -135,6 +139,9 @@ impl Link {
                 match outcome {
                     Err(failure) if failure.code == Code::Retry => last = failure,
                     done => return done,
+                }
+                if !lock(&self.0.report).ever && self.0.env.clock.monotonic() >= hopeless {
+                    return Err(last.clone());
                 }
                 self.0.env.clock.sleep(PAUSE).await;
             }

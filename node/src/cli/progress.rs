@@ -91,6 +91,9 @@ impl View {
                 if shown.bytes_total.is_some() { "{bar:20} {percent:>3}%  {wide_msg}" } else { "{spinner} {wide_msg}" };
             bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
+        if bar.is_none() {
+            output.note(shown.verb);
+        }
         Self { output, shown, started, bar }
     }
 

@@ -17,6 +17,8 @@ use crate::{
 /// Index pages that a client keeps in memory, in bytes, and on disk.
 const CACHE_MEMORY_BYTES: usize = 32 << 20;
 const CACHE_DISK_BYTES: usize = 1 << 30;
+/// The smallest cache, for who reads no index pages.
+const NO_CACHE_BYTES: usize = 1 << 20;
 
 /// An operator at work.
 pub struct OperatorSession {
@@ -32,7 +34,7 @@ pub struct OperatorSession {
 /// The environment of an operator's command.
 pub async fn operator_env(path: &Path) -> Result<RealEnv, Trouble> {
     // Operators read no index pages.
-    let cache = CacheSettings { directory: None, memory_bytes: 0, disk_bytes: 0 };
+    let cache = CacheSettings { directory: None, memory_bytes: NO_CACHE_BYTES, disk_bytes: 0 };
     open(EnvSettings { data: path.to_path_buf(), cache }).await
 }
 

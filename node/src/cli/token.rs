@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::token::Token;
+use protocol::{time::UnixMillis, token::Token};
 use serde_json::json;
 
 use super::{
@@ -43,7 +43,8 @@ impl NewToken<'_> {
                     .hint("`nuthatch domain list` shows those that there are, `nuthatch domain create` makes one.")
             })?;
         let secrets = session.home.domain(&domain.name)?;
-        let expires = session.env().clock.now().plus_secs(self.lasts.as_secs());
+        let expires = session.env().clock.now().0.saturating_add(u64::try_from(self.lasts.as_millis()).unwrap_or(u64::MAX));
+        let expires = UnixMillis(expires);
         let new = actors::operator::NewToken {
             name: self.name.into(),
             uses: self.uses,
@@ -97,7 +98,7 @@ pub async fn create(args: TokenCreate, output: Output) -> Result<(), Trouble> {
             line(&text);
         }
         let uses = if args.uses == 1 { "once".into() } else { format!("{} times", human::count(args.uses.into())) };
-        let until = human::time(protocol::time::UnixMillis(expires));
+        let until = human::time(UnixMillis(expires));
         output.note(&format!("Good {uses}, until {until}. On the machine that is to join: nuthatch enroll"));
     }
     Ok(())

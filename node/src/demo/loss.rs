@@ -1,10 +1,10 @@
 //! The loss of an orchestrator, in the middle of a backup.
 //!
-//! The moment is chosen by what was stored, not by a clock: once a third of the
-//! source has been read and something was stored, the next upload waits until the
-//! orchestrator that the client is using is dead. A backup that is too small for
-//! that loses it at the latest before its commit object, which still needs one
-//! to become a snapshot. Nothing else about the uploads changes.
+//! The moment is chosen by what was stored, not by a clock: once the first packs
+//! are stored, the next upload waits until the orchestrator that the client is
+//! using is dead. A backup that is too small for that loses it at the latest before
+//! what ends it - index segments, reference lists, commit - which still needs an
+//! orchestrator to become a snapshot. Nothing else about the uploads changes.
 
 use std::{
     ops::Range,
@@ -23,7 +23,6 @@ use protocol::{
     records::{Storage, StorageCredential},
     wire::{PutTicket, ReadTicket},
 };
-use repo::Progress;
 use tokio::sync::{Mutex, oneshot};
 
 use super::stage::Stage;
@@ -36,26 +35,30 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Tells when the moment has come; goes on when the answer is dropped.
 type Ask = oneshot::Sender<oneshot::Sender<()>>;
 
+/// Bytes stored before the loss: four packs, or less of a small source.
+const BYTES_STORED: u64 = 64 << 20;
+/// Of a small source: what it comes to in the storage is often half of it, so this is the middle.
+const SOURCE_SHARE: u64 = 5;
+
 /// When an orchestrator is lost.
 pub struct Moment {
-    progress: Arc<Progress>,
     bytes_min: u64,
     stored: AtomicU64,
     ask: Mutex<Option<Ask>>,
 }
 
 impl Moment {
-    /// A third into a source of this many bytes. The receiver hears of it.
-    pub fn new(progress: Arc<Progress>, bytes_source: u64) -> (Arc<Self>, oneshot::Receiver<oneshot::Sender<()>>) {
+    /// Somewhere in the backup of a source of this many bytes. The receiver hears of it.
+    pub fn new(bytes_source: u64) -> (Arc<Self>, oneshot::Receiver<oneshot::Sender<()>>) {
         let (ask, asked) = oneshot::channel();
-        let stored = AtomicU64::new(0);
-        (Arc::new(Self { progress, bytes_min: bytes_source / 3, stored, ask: Mutex::new(Some(ask)) }), asked)
+        let bytes_min = BYTES_STORED.min(bytes_source / SOURCE_SHARE);
+        (Arc::new(Self { bytes_min, stored: AtomicU64::new(0), ask: Mutex::new(Some(ask)) }), asked)
     }
 
     async fn before_upload(&self, path: &str) {
         let stored = self.stored.load(Relaxed);
-        let middle = stored > 0 && self.progress.bytes.get() >= self.bytes_min;
-        if !middle && !path.contains("/snapshot/") {
+        let middle = stored > 0 && stored >= self.bytes_min;
+        if !middle && path.contains("/pack/") {
             return;
         }
         // Held until it is done, so that no upload slips past.

@@ -32,7 +32,9 @@ pub async fn run(args: Demo, output: Output) -> Result<Exit, Trouble> {
     };
     if !output.is_json() {
         line(&report.table());
-        kept?.iter().for_each(|text| drop(line(text)));
+        for text in kept? {
+            line(&text);
+        }
     } else {
         kept?;
     }

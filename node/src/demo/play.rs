@@ -44,14 +44,16 @@ pub async fn play(args: &Demo, output: Output, stage: &mut Stage) -> Result<Repo
     };
     let own = args.dir.as_deref().map(|dir| source_directory(dir, stage)).transpose()?;
 
-    step("starting three orchestrators and a storage, each a process of its own");
-    let token = set_up(stage).await?;
-
+    // First, so that its files have settled when they are backed up: one that was
+    // changed less than two seconds before is read again by the next backup.
     let real = client_env(&stage.path("client")).await?;
     let player = Player { env: real.env().clone(), output };
     let extra = sample::place(&stage.path(""), own.is_none());
     step(if own.is_none() { "making a sample tree" } else { "making a few files to change later, beside yours" });
     player.make(&extra, own.is_none()).await?;
+
+    step("starting three orchestrators and a storage, each a process of its own");
+    let token = set_up(stage).await?;
     let sources: Vec<PathBuf> = own.iter().cloned().chain([extra.clone()]).collect();
 
     step("enrolling a client with a token that is good once");
@@ -193,7 +195,7 @@ impl Player {
             run_blocking(&*self.env.blocking, move || counted.iter().map(|source| bytes_below(&*files, source)).sum())
                 .await;
         let progress = Arc::new(Progress::default());
-        let (moment, asked) = Moment::new(progress.clone(), bytes);
+        let (moment, asked) = Moment::new(bytes);
         let mut env = self.env.clone();
         env.storages = Arc::new(WatchedStorages { inner: env.storages, moment: moment.clone() });
         let mut client = Client::open(&env)?;

@@ -81,6 +81,19 @@ pub fn id_of(sealed: &[u8]) -> ChunkId {
 /// Opens a chunk and returns its payload. `chunk_key` is the one that
 /// `reference.under` names.
 pub fn open(chunk_key: &[u8; 32], sealed: &[u8], reference: &ChunkRef) -> Result<Vec<u8>, DecodeError> {
+    let mut payload = Vec::new();
+    open_into(chunk_key, sealed, reference, &mut payload)?;
+    Ok(payload)
+}
+
+/// Like [`open`], into a buffer that is used again. On failure its content is
+/// not to be used.
+pub fn open_into(
+    chunk_key: &[u8; 32],
+    sealed: &[u8],
+    reference: &ChunkRef,
+    payload: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
     let forged = |reason| DecodeError::Forged { what: WHAT, reason };
     if id_of(sealed) != reference.id {
         return Err(forged("its bytes do not match its id"));
@@ -89,14 +102,15 @@ pub fn open(chunk_key: &[u8; 32], sealed: &[u8], reference: &ChunkRef) -> Result
         .split_at_checked(sealed.len().wrapping_sub(TAG_LEN))
         .ok_or_else(|| forged("it is shorter than its tag"))?;
     let tag = chacha20poly1305::Tag::try_from(tag).map_err(|_| forged("it is shorter than its tag"))?;
-    let mut payload = ciphertext.to_vec();
+    payload.clear();
+    payload.extend_from_slice(ciphertext);
     ChaCha20Poly1305::new((&reference.key.0).into())
         .decrypt_inout_detached(&NONCE.into(), b"", payload.as_mut_slice().into(), &tag)
         .map_err(|_| forged("its key does not open it"))?;
-    if *blake3::keyed_hash(chunk_key, &payload).as_bytes() != reference.key.0 {
+    if *blake3::keyed_hash(chunk_key, payload).as_bytes() != reference.key.0 {
         return Err(forged("its key is not the hash of its payload"));
     }
-    Ok(payload)
+    Ok(())
 }
 
 /// Splits a payload into its codec and its data.

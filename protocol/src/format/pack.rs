@@ -138,7 +138,7 @@ impl Trailer {
         let malformed = |reason: &str| DecodeError::Malformed { what: WHAT, reason: reason.into() };
         let mut table = sealed_table.to_vec();
         sealed::open_in_place(WHAT, &keys::pack_key(index_key, &self.object_id), &sealed::nonce(0), b"", &mut table)?;
-        if table.len() % ROW_LEN != 0 {
+        if !table.len().is_multiple_of(ROW_LEN) {
             return Err(malformed("it has a part of a row"));
         }
         let mut offset = HEADER_LEN as u32;

@@ -27,7 +27,7 @@ pub struct Scenario {
 }
 
 /// The scenario that is played if none is named.
-pub const DEFAULT: &str = network::SCENARIO.name;
+pub const DEFAULT: &str = cluster::SCENARIO.name;
 
 /// All scenarios.
 pub const ALL: &[&Scenario] = &[&cluster::SCENARIO, &network::SCENARIO, &network::LYING_DISKS];

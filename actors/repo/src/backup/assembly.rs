@@ -26,10 +26,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     backup::{
-        batch::{Buffers, Item, SealedBatch, SealedChunk},
+        batch::{Item, SealedBatch, SealedChunk},
         hints::{self, Hint},
         known::KnownChunks,
     },
+    buffers::Buffers,
     error::RepoError,
     keys::Keys,
     problems::Problems,

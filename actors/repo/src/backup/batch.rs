@@ -3,10 +3,7 @@
 //! Invariant: the batches of a backup are numbered without gaps, and their items,
 //! in that order, are one depth-first walk of the source in the order of names.
 
-use std::{
-    ops::Range,
-    sync::{Mutex, PoisonError},
-};
+use std::ops::Range;
 
 use protocol::{
     format::{
@@ -94,32 +91,4 @@ pub struct SealedBatch {
     pub problems: Problems,
     /// The memory it takes.
     pub credit: OwnedSemaphorePermit,
-}
-
-/// Buffers that were used and can be used again: fresh memory costs a page fault
-/// for every 4 KiB.
-#[derive(Debug, Default)]
-pub struct Buffers {
-    free: Mutex<Vec<Vec<u8>>>,
-    kept_max: usize,
-}
-
-impl Buffers {
-    /// Keeps at most `kept_max` free buffers.
-    pub fn new(kept_max: usize) -> Self {
-        Self { free: Mutex::default(), kept_max }
-    }
-
-    /// A buffer with any length and content.
-    pub fn take(&self) -> Vec<u8> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    /// Gives a buffer back.
-    pub fn give(&self, buffer: Vec<u8>) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < self.kept_max {
-            free.push(buffer);
-        }
-    }
 }

@@ -39,7 +39,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     assembly::AssemblyArguments,
-    batch::Buffers,
     known::KnownChunks,
     plan::Plan,
     reader::ReaderArguments,
@@ -48,6 +47,7 @@ use self::{
     writer::WriterArguments,
 };
 use crate::{
+    buffers::Buffers,
     chunker::Cutter,
     context::Context,
     error::{Kind, RepoError},

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     backup::{
-        batch::{Batch, Buffers},
+        batch::Batch,
         crew::{self, Crew, Load},
         hints,
         known::KnownChunks,
@@ -16,6 +16,7 @@ use crate::{
         sealing::{Seal, Sealing, SealingArguments},
         writer::WriterMessage,
     },
+    buffers::Buffers,
     context::Context,
     error::{Kind, RepoError},
     index::Index,

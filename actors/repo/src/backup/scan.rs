@@ -30,11 +30,12 @@ use protocol::{
 
 use crate::{
     backup::{
-        batch::{Batch, Buffers, Item},
+        batch::{Batch, Item},
         hints,
         parent::{Lookup, ParentDirectory},
         plan::Plan,
     },
+    buffers::Buffers,
     chunker::Cutter,
     keys::Keys,
     paths,

@@ -11,11 +11,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     backup::{
-        batch::{Batch, Buffers, SealedBatch, SealedChunk},
+        batch::{Batch, SealedBatch, SealedChunk},
         crew::Load,
         known::KnownChunks,
         writer::WriterMessage,
     },
+    buffers::Buffers,
     context::Context,
     error::RepoError,
     index::Index,

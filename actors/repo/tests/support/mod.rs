@@ -97,17 +97,12 @@ pub struct MemoryObjects {
     pub fail_gets: Mutex<Option<RepoError>>,
     /// Never answers a PUT.
     pub hang_puts: AtomicBool,
-    /// Called in every PUT.
-    pub on_put: Mutex<Option<Box<dyn FnMut(&ObjectKey, usize) + Send>>>,
 }
 
 #[async_trait]
 impl Objects for MemoryObjects {
     async fn put(&self, key: ObjectKey, body: Bytes) -> Result<(), RepoError> {
         let number = self.puts.fetch_add(1, Ordering::SeqCst);
-        if let Some(hook) = &mut *self.on_put.lock().unwrap() {
-            hook(&key, body.len());
-        }
         if self.hang_puts.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }

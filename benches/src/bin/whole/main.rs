@@ -10,7 +10,7 @@
 
 mod machine;
 
-use std::{error::Error, path::PathBuf, sync::Arc, time::Instant};
+use std::{error::Error, path::{Path, PathBuf}, sync::Arc, time::Instant};
 
 use protocol::{
     commands::{Lease, ParentSnapshot, View},
@@ -54,7 +54,7 @@ async fn timed<T, E>(name: &str, work: impl Future<Output = Result<T, E>>) -> Re
     result
 }
 
-async fn backup(context: &Context, source: &PathBuf, parent: Option<&Outcome>) -> Result<Outcome, repo::RepoError> {
+async fn backup(context: &Context, source: &Path, parent: Option<&Outcome>) -> Result<Outcome, repo::RepoError> {
     let sequence = if parent.is_some() { 2 } else { 1 };
     let lease = Lease {
         id: LeaseId { incarnation: 1, index: sequence },
@@ -73,7 +73,7 @@ async fn backup(context: &Context, source: &PathBuf, parent: Option<&Outcome>) -
         sequence,
     };
     let job = BackupJob {
-        sources: vec![source.clone()],
+        sources: vec![source.into()],
         lease,
         previous: parent.map(|parent| parent.snapshot),
         host: "bench".into(),
