@@ -4,7 +4,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use protocol::{format::{chunk::Under, keys}, records::Codec};
+use protocol::{
+    format::{chunk::Under, keys},
+    records::Codec,
+};
 use repo::{Opener, Sealer};
 
 fn seal(criterion: &mut Criterion) {

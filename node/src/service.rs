@@ -25,6 +25,9 @@ use crate::{
     storage::{StorageActor, StorageArguments, StorageMessage, StorageSettings},
 };
 
+/// How much libraries may say.
+const QUIET: &str =
+    "openraft=error,openraft::replication=off,foyer_storage=error,foyer_memory=error,chitchat=warn,quinn=warn,s3s=warn";
 /// Index pages that a node keeps in memory, in bytes: it reads none.
 const CACHE_BYTES: usize = 1 << 20;
 
@@ -141,7 +144,9 @@ fn end_with_parent() -> Result<(), Trouble> {
 
 fn start_log(settings: &Settings) -> Result<(), Trouble> {
     let level = std::env::var("NUTHATCH_LOG").unwrap_or_else(|_| settings.log_level.clone());
-    let filter = EnvFilter::try_new(&level).map_err(|error| {
+    // What others write below warnings is about their insides. A person's own
+    // directives come later, and so win.
+    let filter = EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|error| {
         Trouble::usage(format!("log.level = {level:?} cannot be used: {error}"))
             .hint("Write error, warn, info, debug or trace.")
     })?;

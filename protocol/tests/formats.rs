@@ -80,7 +80,8 @@ fn attributes() -> Attributes {
 }
 
 fn entries() -> Vec<Entry> {
-    let entry = |name: &[u8], what| Entry { name: Blob(name.to_vec()), attributes: attributes(), unsettled: false, what };
+    let entry =
+        |name: &[u8], what| Entry { name: Blob(name.to_vec()), attributes: attributes(), unsettled: false, what };
     let content = Content { depth: 0, refs: vec![reference(1), ChunkRef { under: Under::Own, ..reference(2) }] };
     vec![
         entry(b"a", What::File { len: 2003, content: content.clone() }),
@@ -104,7 +105,19 @@ fn manifest() -> Manifest {
         tags: vec!["daily".into()],
         program: "nuthatch 0.1.0".into(),
         root: Content { depth: 0, refs: vec![reference(1)] },
-        stats: Stats { files: 1, files_unchanged: 2, directories: 3, others: 4, bytes_source: 5, bytes_read: 6, chunks_new: 7, bytes_new: 8, bytes_stored: 9, packs: 10, problems: 11 },
+        stats: Stats {
+            files: 1,
+            files_unchanged: 2,
+            directories: 3,
+            others: 4,
+            bytes_source: 5,
+            bytes_read: 6,
+            chunks_new: 7,
+            bytes_new: 8,
+            bytes_stored: 9,
+            packs: 10,
+            problems: 11,
+        },
     }
 }
 
@@ -125,8 +138,9 @@ fn commit() -> CommitBody {
 }
 
 fn rows(count: u32) -> Vec<segment::Row> {
-    let mut rows: Vec<_> =
-        (0..count).map(|number| segment::Row { id: reference(number).id, pack: number % 2, offset: 16 + number, len: 100 }).collect();
+    let mut rows: Vec<_> = (0..count)
+        .map(|number| segment::Row { id: reference(number).id, pack: number % 2, offset: 16 + number, len: 100 })
+        .collect();
     rows.sort();
     rows
 }
@@ -280,7 +294,8 @@ fn every_flipped_bit_is_noticed() {
         bytes[at] ^= 4;
         bytes
     };
-    (0..commit.len()).for_each(|at| assert!(CommitObject::open(&flipped(&commit, at), &signer.public()).is_err(), "{at}"));
+    (0..commit.len())
+        .for_each(|at| assert!(CommitObject::open(&flipped(&commit, at), &signer.public()).is_err(), "{at}"));
     (0..manifest.len()).for_each(|at| assert!(Manifest::open(&flipped(&manifest, at), &SECRET).is_err(), "{at}"));
     (0..page.len()).for_each(|at| assert!(Page::open(&flipped(&page, at), &list_key).is_err(), "{at}"));
     // The chunks of a pack are checked by their own ids.
@@ -333,7 +348,12 @@ fn cut(entries: impl Iterator<Item = String>) -> Vec<Vec<u8>> {
     for name in entries {
         let content = Content { depth: 0, refs: vec![reference(1)] };
         let what = What::File { len: 1001, content };
-        nodes.extend(builder.push(&Entry { name: Blob(name.into_bytes()), attributes: attributes(), unsettled: false, what }));
+        nodes.extend(builder.push(&Entry {
+            name: Blob(name.into_bytes()),
+            attributes: attributes(),
+            unsettled: false,
+            what,
+        }));
     }
     nodes.extend(builder.finish());
     nodes

@@ -75,7 +75,9 @@ impl RepoError {
     pub(crate) fn decoding(object: impl fmt::Display, error: DecodeError) -> Self {
         match error {
             // The program is too old, not the bytes damaged.
-            DecodeError::UnknownVersion { .. } => Self::new(Kind::Invalid, format!("cannot read {object}")).because(error),
+            DecodeError::UnknownVersion { .. } => {
+                Self::new(Kind::Invalid, format!("cannot read {object}")).because(error)
+            }
             _ => Self::corrupt(format!("{object} is damaged")).because(error),
         }
     }

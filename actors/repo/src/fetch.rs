@@ -159,13 +159,7 @@ impl Fetcher {
     }
 }
 
-fn open_all(
-    keys: &Keys,
-    buffers: Arc<Buffers>,
-    range: Range,
-    start: u32,
-    sealed: &[u8],
-) -> Result<Opened, RepoError> {
+fn open_all(keys: &Keys, buffers: Arc<Buffers>, range: Range, start: u32, sealed: &[u8]) -> Result<Opened, RepoError> {
     let mut opener = Opener::new()?;
     let mut plain = buffers.take();
     plain.clear();

@@ -19,7 +19,8 @@ pub struct Opener {
 impl Opener {
     /// A new opener.
     pub fn new() -> Result<Self, RepoError> {
-        let decompressor = Decompressor::new().map_err(|error| RepoError::internal("no zstd context").because(error))?;
+        let decompressor =
+            Decompressor::new().map_err(|error| RepoError::internal("no zstd context").because(error))?;
         Ok(Self { decompressor, payload: Vec::new() })
     }
 

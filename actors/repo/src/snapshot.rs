@@ -1,6 +1,9 @@
 //! Looking at snapshots: commit, manifest, and what a path holds.
 
-use std::{path::{Path, PathBuf}, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use protocol::{
     format::{

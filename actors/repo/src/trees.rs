@@ -54,7 +54,8 @@ impl TreeReader {
 
     /// The tree chunks that were read since the last call.
     pub fn take_read(&self) -> Vec<ChunkId> {
-        let read = self.read.as_ref().map(|read| std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner)));
+        let read =
+            self.read.as_ref().map(|read| std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner)));
         read.unwrap_or_default()
     }
 
@@ -177,10 +178,11 @@ pub async fn missing(index: &Index, reference: &ChunkRef) -> Result<RepoError, R
     let error = RepoError::corrupt(format!("chunk {} is in no index segment", reference.id));
     Ok(match &index.damaged().await?[..] {
         [] => error,
-        [(name, cause), ..] => {
-            RepoError::corrupt(format!("chunk {} is in no index segment, and segment {name} cannot be read", reference.id))
-                .because(cause.clone())
-        }
+        [(name, cause), ..] => RepoError::corrupt(format!(
+            "chunk {} is in no index segment, and segment {name} cannot be read",
+            reference.id
+        ))
+        .because(cause.clone()),
     })
 }
 

@@ -47,7 +47,10 @@ async fn a_path_comes_back_directly_into_the_target() {
     world.backup(&["/home"]).await;
     world.restore(Some("/home/u"), "/out/new").await.unwrap();
     assert_eq!(world.files.seen("/home/u"), world.files.seen("/out/new"));
-    assert_eq!(world.files.metadata("/home/u".as_ref()).unwrap().mtime, world.files.metadata("/out/new".as_ref()).unwrap().mtime);
+    assert_eq!(
+        world.files.metadata("/home/u".as_ref()).unwrap().mtime,
+        world.files.metadata("/out/new".as_ref()).unwrap().mtime
+    );
     world.restore(Some("/home/u/notes.txt"), "/one").await.unwrap();
     assert_eq!(world.files.read("/one/notes.txt"), b"hello, nest");
     let error = world.restore(Some("/home/nobody"), "/two").await.unwrap_err();

@@ -182,7 +182,11 @@ async fn hard_links_are_read_once_and_linked_again() {
     .await
     .unwrap();
     // Each name has the content, so that each can be restored alone.
-    assert!(entries.iter().all(|entry| matches!(&entry.what, What::File { len: 100_000, content } if !content.refs.is_empty())));
+    assert!(
+        entries
+            .iter()
+            .all(|entry| matches!(&entry.what, What::File { len: 100_000, content } if !content.refs.is_empty()))
+    );
 }
 
 #[tokio::test]

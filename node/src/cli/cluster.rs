@@ -24,6 +24,8 @@ use super::{
 };
 use crate::home::Home;
 
+const FEW: &str = "Fewer than a majority answer: nothing can be decided until more are back.";
+
 /// A cluster that is to be made.
 pub struct NewCluster<'a> {
     /// For people.
@@ -121,13 +123,17 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
     let (keyset, nodes) = session.close(asked).await?;
     let answering = nodes.iter().filter(|(_, status)| status.is_ok()).count();
     let works = answering > nodes.len() / 2;
-    let object = json!({
+    let mut object = json!({
         "ok": works,
         "name": name,
         "cluster": ClusterId::of_root(&trust.root).to_string(),
         "keyset": keyset,
         "orchestrators": nodes.iter().map(|(node, status)| node_json(node, status)).collect::<Vec<_>>(),
     });
+    if !works {
+        object["code"] = "retry".into();
+        object["message"] = FEW.into();
+    }
     output.result(object, || {
         let mut rows = vec![["NAME", "ADDRESS", "STATE", "APPLIED", "RECORDS", "CLIENTS"].map(String::from).to_vec()];
         rows.extend(nodes.iter().map(|(node, status)| node_row(node, status)));
@@ -139,7 +145,7 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
         }
     }
     if !works {
-        output.note("Fewer than a majority answer: nothing can be decided until more are back.");
+        output.note(FEW);
     }
     Ok(if works { Exit::Well } else { Exit::Failed })
 }

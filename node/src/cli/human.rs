@@ -52,9 +52,14 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// `12.3%`.
+/// `12.3%`, `<0.1%`.
 pub fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 { "-".into() } else { format!("{:.1}%", part as f64 * 100.0 / whole as f64) }
+    let share = part as f64 * 100.0 / whole as f64;
+    match (part, whole) {
+        (_, 0) => "-".into(),
+        (1.., _) if share < 0.05 => "<0.1%".into(),
+        _ => format!("{share:.1}%"),
+    }
 }
 
 /// `2026-01-31 12:00:00Z`.
@@ -119,6 +124,7 @@ mod tests {
             ["0", "999", "1,000", "1,234,567"],
             [0, 999, 1000, 1_234_567].map(count).each_ref().map(String::as_str)
         );
+        assert_eq!([percent(1, 0), percent(0, 9), percent(1, 10_000), percent(1, 3)], ["-", "0.0%", "<0.1%", "33.3%"]);
         assert_eq!(seconds(59.4), "59.4 s");
         assert_eq!(seconds(61.0), "1 min 01 s");
         assert_eq!(seconds(7500.0), "2 h 05 min");

@@ -88,7 +88,7 @@ impl View {
         let bar = watched.then(|| {
             let bar = ProgressBar::with_draw_target(shown.bytes_total, ProgressDrawTarget::stderr());
             let template =
-                if shown.bytes_total.is_some() { "{bar:20} {percent:>3}%  {wide_msg}" } else { "{spinner} {wide_msg}" };
+                if shown.bytes_total.is_some() { "{bar:14} {percent:>3}%  {wide_msg}" } else { "{spinner} {wide_msg}" };
             bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         if bar.is_none() {
@@ -108,7 +108,7 @@ impl View {
         let Shown { verb, moved, bytes_total } = self.shown;
         let done = progress.bytes.get();
         let mut text = format!(
-            "{verb}: {}, {}, {}, {moved} {}",
+            "{}, {}, {}, {moved} {}",
             human::counted(progress.files.get(), "file"),
             human::bytes(done),
             human::speed(done, (now - self.started).as_secs_f64()),
@@ -120,13 +120,13 @@ impl View {
         }
         match &self.bar {
             Some(bar) => {
-                bar.set_message(text);
+                bar.set_message(if bytes_total.is_some() { text } else { format!("{verb}: {text}") });
                 if let Some(total) = bytes_total {
                     bar.set_position(done.min(total));
                 }
                 bar.tick();
             }
-            None => say(&text),
+            None => say(&format!("{verb}: {text}")),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actors::client::{Means, RestoreRequest};
+use env::run_blocking;
 use repo::{CancellationToken, Progress};
 use serde_json::json;
 
@@ -24,6 +25,13 @@ pub async fn restore(args: Restore, output: Output) -> Result<Exit, Trouble> {
             .hint("Write it as `nuthatch snapshot ls SNAPSHOT --recursive` shows it."));
     }
     let mut session = args.data.open().await?;
+    let (files, looked) = (session.env().files.clone(), target.clone());
+    let present = run_blocking(&*session.env().blocking, move || files.read_dir(&looked)).await;
+    if !args.overwrite && present.is_ok_and(|names| !names.is_empty()) {
+        let refusal = Trouble::invalid(format!("{} exists and is not empty", target.display()))
+            .hint("Restore to another place, or add --overwrite to replace what is in the way.");
+        return session.close(Err(refusal)).await;
+    }
     let done = run(&mut session, args, target, output).await;
     session.close(done).await
 }

@@ -325,8 +325,8 @@ fn kind(what: &What) -> (&'static str, char) {
     }
 }
 
-fn size(what: &What) -> u64 {
-    if let What::File { len, .. } = what { *len } else { 0 }
+fn size(what: &What) -> Option<u64> {
+    if let What::File { len, .. } = what { Some(*len) } else { None }
 }
 
 fn entry_text(path: &Path, entry: &Entry) -> String {
@@ -339,7 +339,7 @@ fn entry_text(path: &Path, entry: &Entry) -> String {
         attributes.mode,
         attributes.uid,
         attributes.gid,
-        human::bytes(size(&entry.what)),
+        size(&entry.what).map_or_else(|| "-".into(), human::bytes),
         human::file_time(attributes.mtime),
         path.display(),
     )

@@ -43,7 +43,8 @@ impl NewToken<'_> {
                     .hint("`nuthatch domain list` shows those that there are, `nuthatch domain create` makes one.")
             })?;
         let secrets = session.home.domain(&domain.name)?;
-        let expires = session.env().clock.now().0.saturating_add(u64::try_from(self.lasts.as_millis()).unwrap_or(u64::MAX));
+        let expires =
+            session.env().clock.now().0.saturating_add(u64::try_from(self.lasts.as_millis()).unwrap_or(u64::MAX));
         let expires = UnixMillis(expires);
         let new = actors::operator::NewToken {
             name: self.name.into(),

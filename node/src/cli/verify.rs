@@ -55,7 +55,7 @@ async fn run(session: &mut ClientSession, args: &Verify, output: Output) -> Resu
 fn json(report: &VerifyReport, seconds: f64) -> Value {
     let damage =
         |damage: &repo::Damage| json!({ "object": damage.object, "reason": damage.reason, "files": damage.files });
-    json!({
+    let mut object = json!({
         "ok": report.damages_count == 0,
         "snapshots": report.snapshots,
         "trees": report.trees,
@@ -66,7 +66,12 @@ fn json(report: &VerifyReport, seconds: f64) -> Value {
         "seconds": seconds,
         "damages": report.damages_count,
         "damage_list": report.damages.iter().map(damage).collect::<Vec<_>>(),
-    })
+    });
+    if report.damages_count > 0 {
+        object["code"] = "corrupt".into();
+        object["message"] = format!("{} found", human::counted(report.damages_count, "damage")).into();
+    }
+    object
 }
 
 fn text(report: &VerifyReport, read_data: bool, seconds: f64) -> String {
@@ -82,7 +87,7 @@ fn text(report: &VerifyReport, read_data: bool, seconds: f64) -> String {
     format!(
         "{verdict} in {} ({}, {} chunks in {}{read}) in {}",
         human::counted(report.snapshots, "snapshot"),
-        human::counted(report.entries, "file"),
+        human::counted(report.entries, "name"),
         human::count(report.chunks),
         human::counted(report.packs, "pack"),
         human::seconds(seconds),

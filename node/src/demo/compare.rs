@@ -72,8 +72,8 @@ struct Comparer<'a> {
     done: Comparison,
     /// Which restored file each source file of several names is, and the other way.
     links: [BTreeMap<(u64, u64), (u64, u64)>; 2],
+    /// What is still to be compared.
     stack: Vec<Pair>,
-    /// What is compared next, when all of a directory has been looked at.
     buffers: [Vec<u8>; 2],
 }
 
@@ -138,12 +138,14 @@ impl Comparer<'_> {
         if source.kind != restored.kind {
             return Ok(Some(format!("was a {:?} and is a {:?}", source.kind, restored.kind)));
         }
+        // Whatever is the matter with a directory, what is in it is compared.
+        let names = if source.kind == Kind::Directory { self.directory(pair)? } else { None };
         if let Some(difference) = self.attributes(source, &restored) {
             return Ok(Some(difference));
         }
         match source.kind {
             Kind::File => self.file(pair, source, &restored),
-            Kind::Directory => self.directory(pair),
+            Kind::Directory => Ok(names),
             Kind::Symlink => {
                 let (was, is) = (self.files.read_link(&pair.source)?, self.files.read_link(&pair.restored)?);
                 Ok((was != is).then(|| format!("pointed to {} and points to {}", was.display(), is.display())))
@@ -289,7 +291,7 @@ mod tests {
             assert!(found.differences.named[0].1.contains(word), "{word}: {found:?}");
         };
         #[expect(clippy::disallowed_methods, reason = "a test makes its files as any program would")]
-        differs("differs at byte 5", &|root| {
+        differs("differs at byte 6", &|root| {
             fs::write(root.join("d/two"), "more tExt").unwrap();
             settle(root);
         });

@@ -3,8 +3,8 @@
 //! The moment is chosen by what was stored, not by a clock: once the first packs
 //! are stored, the next upload waits until the orchestrator that the client is
 //! using is dead. A backup that is too small for that loses it at the latest before
-//! what ends it - index segments, reference lists, commit - which still needs an
-//! orchestrator to become a snapshot. Nothing else about the uploads changes.
+//! its commit object, which still needs an orchestrator to become a snapshot.
+//! Nothing else about the uploads changes.
 
 use std::{
     ops::Range,
@@ -58,7 +58,7 @@ impl Moment {
     async fn before_upload(&self, path: &str) {
         let stored = self.stored.load(Relaxed);
         let middle = stored > 0 && stored >= self.bytes_min;
-        if !middle && path.contains("/pack/") {
+        if !middle && !path.contains("/snapshot/") {
             return;
         }
         // Held until it is done, so that no upload slips past.

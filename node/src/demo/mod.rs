@@ -11,7 +11,9 @@ mod report;
 mod sample;
 mod stage;
 
-use crate::cli::{Demo, Exit, Output, StopSignals, Trouble, line};
+use serde_json::Value;
+
+use crate::cli::{Demo, Exit, Output, StopSignals, Trouble};
 
 /// Runs the demo.
 pub async fn run(args: Demo, output: Output) -> Result<Exit, Trouble> {
@@ -22,22 +24,19 @@ pub async fn run(args: Demo, output: Output) -> Result<Exit, Trouble> {
     let played =
         played.unwrap_or_else(|| Err(Trouble::cancelled("the demo was stopped: it has cleaned up behind itself")));
     let keep = args.keep && played.is_ok();
-    let kept = stage.end(keep).await;
-    let report = match played {
-        Ok(report) => report,
-        Err(trouble) => {
-            kept?;
-            return Err(trouble);
-        }
-    };
-    if !output.is_json() {
-        line(&report.table());
-        for text in kept? {
-            line(&text);
-        }
-    } else {
-        kept?;
+    let ended = stage.end(keep).await;
+    // What went wrong first is what matters.
+    let report = played?;
+    let kept = ended?;
+    let mut object = report.json();
+    if let Some(kept) = &kept
+        && let (Value::Object(object), Value::Object(more)) = (&mut object, kept.json())
+    {
+        object.extend(more);
     }
-    output.object(report.json());
+    output.result(object, || {
+        let kept = kept.map(|kept| format!("\n{}", kept.text())).unwrap_or_default();
+        format!("{}{kept}", report.table())
+    });
     Ok(if report.ok() { Exit::Well } else { Exit::Failed })
 }

@@ -107,7 +107,6 @@ pub async fn play(args: &Demo, output: Output, stage: &mut Stage) -> Result<Repo
         token_refusal,
         verified,
         bytes_via_orchestrators,
-        kept: if args.keep { stage.kept() } else { serde_json::Value::Null },
     })
 }
 
@@ -201,7 +200,7 @@ impl Player {
         let mut client = Client::open(&env)?;
         let link = client.link().clone();
         let started = env.clock.monotonic();
-        let shown = Shown { verb: "backing up", moved: "stored", bytes_total: Some(bytes) };
+        let shown = Shown { verb: "backing up", moved: "stored", bytes_total: None };
         let mut loss = None;
         let outcome = {
             let job = client.backup(request(sources, "first"), progress.clone(), CancellationToken::new());

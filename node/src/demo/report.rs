@@ -12,6 +12,7 @@ use super::{
 };
 use crate::cli::human;
 
+const WRONG: &str = "Not all went as it should: what differs is named.";
 /// Names that the table shows.
 const SHOWN_MAX: usize = 10;
 
@@ -51,8 +52,6 @@ pub struct Report {
     pub verified: VerifyReport,
     /// Bytes that the client sent to orchestrators in all of this, on the wire.
     pub bytes_via_orchestrators: u64,
-    /// Where everything is, if it is kept.
-    pub kept: Value,
 }
 
 impl Report {
@@ -79,8 +78,10 @@ impl Report {
         let names = |names: &Names| -> Value {
             names.named.iter().map(|(path, reason)| json!({ "path": path, "reason": reason })).collect()
         };
-        let mut object = json!({
+        json!({
             "ok": self.ok(),
+            "code": (!self.ok()).then_some("internal"),
+            "message": (!self.ok()).then_some(WRONG),
             "identical": self.identical(),
             "orchestrator_killed": self.loss.is_some(),
             "token_reuse_refused": self.token_refusal.is_some(),
@@ -103,11 +104,7 @@ impl Report {
             "excluded": self.comparison.excluded.count,
             "excluded_list": names(&self.comparison.excluded),
             "verify_damages": self.verified.damages_count,
-        });
-        if let (Value::Object(object), Value::Object(kept)) = (&mut object, &self.kept) {
-            object.extend(kept.clone());
-        }
-        object
+        })
     }
 
     /// For people.
@@ -142,7 +139,7 @@ impl Report {
         for problem in self.restored.problems.named.iter().take(SHOWN_MAX) {
             text.push_str(&format!("  not restored: {}: {}\n", problem.path, problem.reason));
         }
-        text.push_str(if self.ok() { "\nAll well.\n" } else { "\nNot all went as it should: see above.\n" });
+        text.push_str(&format!("\n{}\n", if self.ok() { "All well." } else { WRONG }));
         text
     }
 

@@ -11,6 +11,7 @@ use actors::operator::Candidate;
 use data_encoding::HEXLOWER;
 use env::{Disk as _, Rng};
 use protocol::{ids::PublicKey, records::StorageCredential};
+use serde_json::{Value, json};
 
 use super::process::{Process, address};
 use crate::{
@@ -47,6 +48,44 @@ pub struct StorageAccess {
     pub endpoint: String,
     /// Its credential.
     pub credential: StorageCredential,
+}
+
+/// What still runs when the demo has ended.
+pub struct Kept {
+    work: PathBuf,
+    pids: Vec<u32>,
+}
+
+impl Kept {
+    /// How to talk to it, and how to end it.
+    pub fn text(&self) -> String {
+        let (home, data) = (self.work.join("home"), self.work.join("client"));
+        let (home, data, work) = (home.display(), data.display(), self.work.display());
+        let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
+        let exe = std::env::current_exe().map_or_else(|_| "nuthatch".into(), |exe| exe.display().to_string());
+        [
+            format!("Everything still runs, in {work}; the orchestrator that was killed is back. Try:"),
+            format!("  {exe} cluster status --home {home}"),
+            format!("  {exe} client list --home {home}"),
+            format!("  {exe} snapshot list --data-dir {data}"),
+            format!("  {exe} restore latest DEST --data-dir {data}"),
+            format!("What was restored lies in {work}/restored, what is stored in {work}/storage/objects."),
+            format!("To end it:\n  kill {}; rm -rf {work}", pids.join(" ")),
+        ]
+        .join("\n")
+    }
+
+    /// The same for a script.
+    pub fn json(&self) -> Value {
+        json!({
+            "work_dir": self.work,
+            "home": self.work.join("home"),
+            "data_dir": self.work.join("client"),
+            "restored": self.work.join("restored"),
+            "objects": self.work.join("storage/objects"),
+            "pids": self.pids,
+        })
+    }
 }
 
 impl Stage {
@@ -126,9 +165,9 @@ impl Stage {
 
     /// Ends everything and removes it. Or, with `keep`, starts again what was killed,
     /// and says how to talk to it and how to end it.
-    pub async fn end(mut self, keep: bool) -> Result<Vec<String>, Trouble> {
+    pub async fn end(mut self, keep: bool) -> Result<Option<Kept>, Trouble> {
         if keep {
-            return self.leave().await;
+            return self.leave().await.map(Some);
         }
         for process in self.orchestrators.iter_mut().map(|seat| &mut seat.process).chain(&mut self.storage) {
             process.end().await;
@@ -137,43 +176,16 @@ impl Stage {
         removed.map_err(|error| {
             Trouble::file("remove", &self.work, &error).hint("Remove it by hand: nothing else uses it.")
         })?;
-        Ok(Vec::new())
+        Ok(None)
     }
 
-    async fn leave(&mut self) -> Result<Vec<String>, Trouble> {
+    async fn leave(&mut self) -> Result<Kept, Trouble> {
         for seat in self.orchestrators.iter_mut().filter(|seat| seat.lost) {
             seat.process.end().await;
             seat.process.restart().await?;
         }
         let processes = self.orchestrators.iter().map(|seat| &seat.process).chain(&self.storage);
-        let ids: Vec<String> = processes.filter_map(Process::id).map(|id| id.to_string()).collect();
-        let (home, data) = (self.path("home"), self.path("client"));
-        let (home, data) = (home.display(), data.display());
-        let exe = std::env::current_exe().map_or_else(|_| "nuthatch".into(), |exe| exe.display().to_string());
-        Ok(vec![
-            format!(
-                "\nEverything still runs, in {}; the orchestrator that was killed is back. Try:",
-                self.work.display()
-            ),
-            format!("  {exe} cluster status --home {home}"),
-            format!("  {exe} client list --home {home}"),
-            format!("  {exe} snapshot list --data-dir {data}"),
-            format!("  {exe} restore latest DEST --data-dir {data}"),
-            format!("To end it:\n  kill {}; rm -rf {}", ids.join(" "), self.work.display()),
-        ])
-    }
-
-    /// What a script needs to talk to what was kept.
-    pub fn kept(&self) -> serde_json::Value {
-        let processes = self.orchestrators.iter().map(|seat| &seat.process).chain(&self.storage);
-        serde_json::json!({
-            "work_dir": self.work,
-            "home": self.path("home"),
-            "data_dir": self.path("client"),
-            "restored": self.path("restored"),
-            "objects": self.path("storage").join("objects"),
-            "pids": processes.filter_map(Process::id).collect::<Vec<_>>(),
-        })
+        Ok(Kept { work: self.work.clone(), pids: processes.filter_map(Process::id).collect() })
     }
 
     fn write(&self, name: &str, text: &str) -> Result<PathBuf, Trouble> {

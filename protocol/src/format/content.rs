@@ -54,7 +54,11 @@ pub struct ContentBuilder {
 
 impl ContentBuilder {
     /// Adds the next chunk; `seal` makes a chunk of a block.
-    pub fn push<E>(&mut self, reference: ChunkRef, seal: &mut dyn FnMut(&[u8]) -> Result<ChunkRef, E>) -> Result<(), E> {
+    pub fn push<E>(
+        &mut self,
+        reference: ChunkRef,
+        seal: &mut dyn FnMut(&[u8]) -> Result<ChunkRef, E>,
+    ) -> Result<(), E> {
         let mut carry = reference;
         for level in 0.. {
             if level == self.levels.len() {

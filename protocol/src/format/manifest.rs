@@ -82,7 +82,13 @@ impl Manifest {
         let mut fields = Fields::new(what, format::body(MAGIC, bytes)?);
         let object_id = fields.array()?;
         let mut plain = fields.rest().to_vec();
-        sealed::open_in_place(what, &keys::manifest_key(client_secret, &object_id), &sealed::nonce(0), b"", &mut plain)?;
+        sealed::open_in_place(
+            what,
+            &keys::manifest_key(client_secret, &object_id),
+            &sealed::nonce(0),
+            b"",
+            &mut plain,
+        )?;
         let manifest: Self = codec::decode(what, &plain)?;
         manifest.root.check(what)?;
         Ok(manifest)

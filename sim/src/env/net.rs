@@ -129,7 +129,8 @@ impl AsyncTimer for Timer {
         self.0.as_mut().reset(at.into());
     }
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(context)
+        // Said in full: with quinn's own tokio runtime compiled in, there are two of this name.
+        Future::poll(self.0.as_mut(), context)
     }
 }
 

@@ -343,7 +343,8 @@ impl Assembly {
     }
 
     fn entry(&mut self, entry: Entry) -> Result<(), RepoError> {
-        let mut directory = self.directories.pop().ok_or_else(|| RepoError::internal("an entry without a directory"))?;
+        let mut directory =
+            self.directories.pop().ok_or_else(|| RepoError::internal("an entry without a directory"))?;
         if let Some(node) = directory.nodes.push(&entry) {
             let reference = self.tree_chunk(&node)?;
             directory.content.push(reference, &mut |block| self.tree_chunk(block))?;

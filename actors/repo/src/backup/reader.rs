@@ -62,9 +62,23 @@ impl Actor for Reader {
     type State = ReaderState;
     type Arguments = ReaderArguments;
 
-    async fn pre_start(&self, myself: ActorRef<Go>, arguments: ReaderArguments) -> Result<ReaderState, ActorProcessingErr> {
-        let ReaderArguments { context, scanner, index, trees, known, known_trees, buffers, sealed_buffers, credit, writer } =
-            arguments;
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Go>,
+        arguments: ReaderArguments,
+    ) -> Result<ReaderState, ActorProcessingErr> {
+        let ReaderArguments {
+            context,
+            scanner,
+            index,
+            trees,
+            known,
+            known_trees,
+            buffers,
+            sealed_buffers,
+            credit,
+            writer,
+        } = arguments;
         let mut sealers = Crew::new();
         for _ in 0..context.cores() {
             let load = Load::default();

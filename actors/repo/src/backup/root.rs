@@ -50,14 +50,23 @@ impl Actor for Root {
     type State = RootState;
     type Arguments = RootArguments;
 
-    async fn pre_start(&self, myself: ActorRef<RootMessage>, arguments: RootArguments) -> Result<RootState, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RootMessage>,
+        arguments: RootArguments,
+    ) -> Result<RootState, ActorProcessingErr> {
         let RootArguments { writer, reader, result } = arguments;
         let (writer, _) = Actor::spawn_linked(None, Writer, writer(myself.clone()), myself.get_cell()).await?;
         Actor::spawn_linked(None, Reader, reader(writer), myself.get_cell()).await?;
         Ok(RootState { result: Some(result) })
     }
 
-    async fn handle(&self, myself: ActorRef<RootMessage>, message: RootMessage, state: &mut RootState) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<RootMessage>,
+        message: RootMessage,
+        state: &mut RootState,
+    ) -> Result<(), ActorProcessingErr> {
         match message {
             RootMessage::Done(outcome) => state.report(Ok(*outcome)),
         }

@@ -71,12 +71,21 @@ impl Actor for Sealing {
     type State = SealingState;
     type Arguments = SealingArguments;
 
-    async fn pre_start(&self, _: ActorRef<Seal>, arguments: SealingArguments) -> Result<SealingState, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _: ActorRef<Seal>,
+        arguments: SealingArguments,
+    ) -> Result<SealingState, ActorProcessingErr> {
         let sealer = Sealer::new(arguments.context.keys.domain.codec)?;
         Ok(SealingState { arguments, sealer: Some(sealer) })
     }
 
-    async fn handle(&self, _: ActorRef<Seal>, message: Seal, state: &mut SealingState) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _: ActorRef<Seal>,
+        message: Seal,
+        state: &mut SealingState,
+    ) -> Result<(), ActorProcessingErr> {
         let sealer = match state.sealer.take() {
             Some(sealer) => sealer,
             None => Sealer::new(state.arguments.context.keys.domain.codec)?,

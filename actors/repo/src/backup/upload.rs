@@ -60,11 +60,20 @@ impl Actor for Upload {
     type State = UploadArguments;
     type Arguments = UploadArguments;
 
-    async fn pre_start(&self, _: ActorRef<Ready>, arguments: UploadArguments) -> Result<UploadArguments, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _: ActorRef<Ready>,
+        arguments: UploadArguments,
+    ) -> Result<UploadArguments, ActorProcessingErr> {
         Ok(arguments)
     }
 
-    async fn handle(&self, _: ActorRef<Ready>, ready: Ready, state: &mut UploadArguments) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _: ActorRef<Ready>,
+        ready: Ready,
+        state: &mut UploadArguments,
+    ) -> Result<(), ActorProcessingErr> {
         let Ready { kind, bytes, credit } = ready;
         let len = bytes.len() as u64;
         let name = name(&state.context, state.lease, bytes.clone()).await;

@@ -56,7 +56,8 @@ pub struct Seen {
 
 impl MemoryFiles {
     pub fn new() -> Self {
-        let files = Self { tree: Arc::new(Mutex::new(Tree { now: 1_000_000, ..Tree::default() })), opens: Arc::default() };
+        let files =
+            Self { tree: Arc::new(Mutex::new(Tree { now: 1_000_000, ..Tree::default() })), opens: Arc::default() };
         files.add("/", Kind::Directory, Vec::new(), OsString::new());
         files
     }

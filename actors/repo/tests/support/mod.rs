@@ -124,7 +124,9 @@ impl Objects for MemoryObjects {
             return Err(error.clone());
         }
         let objects = self.objects.lock().unwrap();
-        let body = objects.get(&key.to_string()).ok_or_else(|| RepoError::new(Kind::NotFound, format!("{key} is not there")))?;
+        let body = objects
+            .get(&key.to_string())
+            .ok_or_else(|| RepoError::new(Kind::NotFound, format!("{key} is not there")))?;
         let range = range.unwrap_or(0..body.len() as u64);
         let end = (range.end as usize).min(body.len());
         Ok(body.slice((range.start as usize).min(end)..end))

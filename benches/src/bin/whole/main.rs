@@ -10,7 +10,12 @@
 
 mod machine;
 
-use std::{error::Error, path::{Path, PathBuf}, sync::Arc, time::Instant};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use protocol::{
     commands::{Lease, ParentSnapshot, View},

@@ -13,7 +13,7 @@ use clap::{
 
 use super::{DataArgs, operator::label};
 
-/// Joins a cluster with this machine.
+/// Join a cluster with this machine.
 ///
 /// The token comes from a file or from standard input, never as an argument, which
 /// others on this machine could read. Joining may be repeated after any
@@ -39,8 +39,8 @@ pub struct Enroll {
 
 /// Commands about snapshots.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "what has arguments is explained there")]
 pub enum SnapshotCommand {
-    /// Back up files and directories.
     #[command(alias = "backup")]
     Create(SnapshotCreate),
     /// List this machine's snapshots, oldest first.
@@ -51,13 +51,11 @@ Example:
 JSON: snapshots: [id, at_ms, complete, host, paths, description, tags, files,
 bytes_source, bytes_stored, problems, error]")]
     List(DataArgs),
-    /// Show what a snapshot says of itself.
     Show(SnapshotShow),
-    /// List the files in a snapshot.
     Ls(SnapshotLs),
 }
 
-/// Backs up files and directories.
+/// Back up files and directories.
 ///
 /// Files that have not changed since the last snapshot are not read. A file that
 /// cannot be read is named and does not stop the rest: the exit code is then 3.
@@ -86,7 +84,7 @@ pub struct SnapshotCreate {
     pub data: DataArgs,
 }
 
-/// Shows what a snapshot says of itself.
+/// Show what a snapshot says of itself.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -105,7 +103,7 @@ pub struct SnapshotShow {
     pub data: DataArgs,
 }
 
-/// Lists the files in a snapshot.
+/// List the files in a snapshot.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -151,7 +149,7 @@ impl SnapshotAddress {
     }
 }
 
-/// Brings a snapshot back, or one path of it.
+/// Bring a snapshot back, or one path of it.
 ///
 /// A whole snapshot comes back below DEST under its absolute paths. With a path, a
 /// directory's content goes directly into DEST, and a file becomes DEST/its name.
@@ -180,7 +178,7 @@ pub struct Restore {
     pub data: DataArgs,
 }
 
-/// Checks that snapshots can be restored.
+/// Check that snapshots can be restored.
 ///
 /// Looks at the structure: commits, trees, indexes, and that every chunk stands
 /// where it should. With --read-data also fetches and opens every chunk.
@@ -191,7 +189,7 @@ Examples:
   nuthatch verify latest --read-data
 
 JSON: snapshots, trees, entries, chunks, packs, bytes_read, seconds, damages,
-damage_list: [object, reason, files]. Damage makes ok false and the exit code 1.")]
+damage_list: [object, reason, files]. Damage: ok is false, the exit code 1.")]
 pub struct Verify {
     /// The snapshot: the start of its id, or `latest`. Without it: all.
     #[arg(value_name = "SNAPSHOT")]

@@ -11,8 +11,8 @@ use crate::settings::units;
 
 /// Commands about the cluster.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "what has arguments is explained there")]
 pub enum ClusterCommand {
-    /// Make a cluster of nodes that wait to be adopted.
     Init(ClusterInit),
     /// Ask every orchestrator how it sees the cluster.
     #[command(after_long_help = "\
@@ -25,7 +25,7 @@ client_bytes_received, clock_ms]")]
     Status(HomeArgs),
 }
 
-/// Makes a cluster of nodes that wait to be adopted.
+/// Make a cluster of nodes that wait to be adopted.
 ///
 /// Makes the root key, sealed with a passphrase, and an admin key in the operator's
 /// directory; has the root sign who the orchestrators are; and tells them. Keep a
@@ -62,19 +62,20 @@ pub struct ClusterInit {
 
 /// Commands about storages.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "what has arguments is explained there")]
 pub enum StorageCommand {
-    /// Add a bucket, or a part of one, as a repository.
     Add(StorageAdd),
     /// List the storages.
     #[command(after_long_help = "\
 Example:
   nuthatch storage list
 
-JSON: storages: [name, repository, endpoint, region, bucket, prefix, virtual_host]")]
+JSON: storages: [name, repository, endpoint, region, bucket, prefix,
+virtual_host]")]
     List(HomeArgs),
 }
 
-/// Adds a bucket, or a part of one, as a repository.
+/// Add a bucket, or a part of one, as a repository.
 ///
 /// Tries the credential first: writes, looks at, reads, lists and deletes a small
 /// object. Then hands the credential to the orchestrators, sealed to their keys. It
@@ -101,7 +102,7 @@ pub struct StorageAdd {
     #[arg(long)]
     pub bucket: String,
     /// What every object's name starts with.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub prefix: String,
     /// The region that requests are signed for.
     #[arg(long, default_value = "us-east-1")]
@@ -128,8 +129,8 @@ pub struct StorageAdd {
 
 /// Commands about domains.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "what has arguments is explained there")]
 pub enum DomainCommand {
-    /// Make a domain: clients that share deduplication.
     Create(DomainCreate),
     /// List the domains.
     #[command(after_long_help = "\
@@ -141,7 +142,7 @@ chunk_bytes_average, chunk_bytes_max, codec, generation]")]
     List(HomeArgs),
 }
 
-/// Makes a domain: clients that share deduplication.
+/// Make a domain: clients that share deduplication.
 ///
 /// Its secrets are made here and stay in the operator's directory; tokens carry them
 /// to the clients, past the orchestrators. Members of a domain can tell whether some
@@ -174,12 +175,12 @@ pub struct DomainCreate {
 
 /// Commands about tokens.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "what has arguments is explained there")]
 pub enum TokenCommand {
-    /// Make a token: the one string with which a machine joins.
     Create(TokenCreate),
 }
 
-/// Makes a token: the one string with which a machine joins.
+/// Make a token: the one string with which a machine joins.
 ///
 /// The token is printed once, on stdout, and kept nowhere. Whoever has it can join
 /// until it is used up or expires: hand it over like a password.

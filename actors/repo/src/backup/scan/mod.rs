@@ -6,6 +6,9 @@
 //!
 //! Invariant: no step fails. What cannot be read is a problem of that path alone.
 
+mod reading;
+mod taking;
+
 use std::{
     collections::BTreeSet,
     io,
@@ -15,7 +18,7 @@ use std::{
 
 use env::{
     Clock, Files,
-    files::{Kind, Metadata, SourceFile},
+    files::{Kind, Metadata},
 };
 use protocol::{
     format::{
@@ -23,15 +26,16 @@ use protocol::{
         content::Content,
         tree::{Attributes, Blob, Entry, What},
     },
-    ids::ChunkId,
     limits,
-    time::{FileTime, UnixMillis},
 };
 
+use self::{
+    reading::Open,
+    taking::{Taking, unchanged},
+};
 use crate::{
     backup::{
         batch::{Batch, Item},
-        hints,
         parent::{Lookup, ParentDirectory},
         plan::Plan,
     },
@@ -43,9 +47,6 @@ use crate::{
     progress::Progress,
 };
 
-/// A file that changed less than this before it was read is read again next time:
-/// a later change could leave it with the same timestamps.
-const SETTLED_AFTER_MS: u64 = 2000;
 /// What an item is taken to weigh, beside what it holds.
 const ITEM_LEN: usize = 256;
 
@@ -109,28 +110,6 @@ struct Frame {
     parent: Option<ParentDirectory>,
 }
 
-/// A file being read.
-struct Open {
-    path: PathBuf,
-    name: Blob,
-    file: Box<dyn SourceFile>,
-    metadata: Metadata,
-    began: UnixMillis,
-    read: u64,
-    /// Where in the buffer the bytes start that are not cut yet.
-    uncut: usize,
-    /// The next window of hints to ask for; None if the file has none.
-    hints_next: Option<u64>,
-}
-
-/// An unchanged file whose blocks of references are being gone through.
-struct Taking {
-    entry: Entry,
-    /// The block, its level, and what is left of it.
-    stack: Vec<(Option<ChunkId>, u8, std::vec::IntoIter<ChunkRef>)>,
-    ids: Vec<ChunkId>,
-}
-
 impl Scanner {
     /// A walk of what `plan` says, along the root directory of the parent snapshot.
     pub fn new(
@@ -181,7 +160,9 @@ impl Scanner {
                 if let Some(step) = self.read(open) {
                     return step;
                 }
-            } else if self.ended || self.filled >= limits::BATCH_BYTES || self.filling.items.len() >= limits::BATCH_ITEMS_MAX
+            } else if self.ended
+                || self.filled >= limits::BATCH_BYTES
+                || self.filling.items.len() >= limits::BATCH_ITEMS_MAX
             {
                 return Step::Batch(self.end_batch(0));
             } else if let Some(step) = self.walk() {
@@ -364,160 +345,9 @@ impl Scanner {
         self.start_reading(path, name, was_file);
     }
 
-    /// Opens a file; the next steps read it.
-    fn start_reading(&mut self, path: PathBuf, name: Blob, was_file: bool) {
-        let began = self.clock.now();
-        let opened = self.files.open(&path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
-        let (file, metadata) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.problem(&path, describe(&error));
-                return;
-            }
-        };
-        let hinted = was_file && metadata.len >= hints::FILE_LEN_MIN;
-        let hints_next = if hinted { Some(0) } else { None };
-        self.open = Some(Open { path, name, file, metadata, began, read: 0, uncut: self.filled, hints_next });
-    }
-
-    /// Reads more of a file. Some if the step ends here.
-    fn read(&mut self, mut open: Open) -> Option<Step> {
-        let need = self.next_hints(&mut open);
-        if need.is_some() {
-            self.open = Some(open);
-            return need;
-        }
-        let left = open.metadata.len - open.read;
-        let room = self.filling.data.len() - self.filled;
-        // A file that fits a batch of its own is not torn in two.
-        let unbegun = open.read == 0 && self.filled > 0;
-        if left > 0 && (room == 0 || unbegun && room as u64 <= left.min(self.cutter.max() as u64)) {
-            self.cut(&mut open, false);
-            let carry = self.filled - open.uncut;
-            open.uncut = 0;
-            self.open = Some(open);
-            return Some(Step::Batch(self.end_batch(carry)));
-        }
-        if left == 0 {
-            self.end_file(open, false);
-            return None;
-        }
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
-        match open.file.read(&mut self.filling.data[self.filled..self.filled + want]) {
-            Ok(0) => self.end_file(open, true),
-            Ok(len) => {
-                self.filled += len;
-                open.read += len as u64;
-                self.progress.bytes.add(len as u64);
-                self.open = Some(open);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.open = Some(open),
-            Err(error) => {
-                self.problem(&open.path, describe(&error));
-                self.filled = open.uncut;
-                self.item(Item::Abort, 0);
-            }
-        }
-        None
-    }
-
-    fn next_hints(&mut self, open: &mut Open) -> Option<Step> {
-        let window = open.hints_next?;
-        // What an insertion pushed forward, or a deletion pulled back, is in a window beside.
-        if window > hints::window(&self.keys, open.read) + 1 {
-            return None;
-        }
-        open.hints_next = Some(window + 1);
-        let path = paths::blob(open.path.as_os_str()).0;
-        Some(Step::Need(Need::Hints { path, window }))
-    }
-
-    fn cut(&mut self, open: &mut Open, last: bool) {
-        while open.uncut < self.filled {
-            let Some(len) = self.cutter.cut(&self.filling.data[open.uncut..self.filled], last) else { return };
-            self.filling.chunks.push(open.uncut..open.uncut + len);
-            self.item(Item::Chunk, 0);
-            open.uncut += len;
-        }
-    }
-
-    fn end_file(&mut self, mut open: Open, short: bool) {
-        self.cut(&mut open, true);
-        let before = &open.metadata;
-        // What was read is what the file was when it was opened, if nothing moved since.
-        let changed = short
-            || open.file.metadata().map_or(true, |after| {
-                after.len != before.len || after.mtime != before.mtime || after.ctime != before.ctime
-            });
-        if changed {
-            self.problem(&open.path, "it changed while it was read; what was read is kept");
-        }
-        let unsettled = changed || !settled(before.ctime, open.began);
-        let what = What::File { len: open.read, content: Content::default() };
-        let entry = Entry { name: open.name, attributes: attributes(before), unsettled, what };
-        self.remember_link(&entry.attributes);
-        self.item(Item::End(entry), 0);
-        self.progress.files.add(1);
-    }
-
     fn remember_link(&mut self, attributes: &Attributes) {
         if attributes.links > 1 && self.links.len() < limits::HARD_LINKS_MAX {
             self.links.insert((attributes.device, attributes.inode));
-        }
-    }
-
-    /// Goes on taking over an unchanged file. Some if the step ends here.
-    fn take_over(&mut self) -> Option<Step> {
-        let mut taking = self.taking.take()?;
-        // The references of an entry itself are in it; only those of blocks are listed beside.
-        loop {
-            let in_block = taking.stack.len() > 1;
-            let Some((block, level, refs)) = taking.stack.last_mut() else { break };
-            match (refs.next(), *level) {
-                (Some(reference), 0) if in_block => taking.ids.push(reference.id),
-                (Some(_), 0) => {}
-                (Some(reference), _) => {
-                    // The block follows what it lists; until it is entered its id waits here.
-                    taking.ids.push(reference.id);
-                    self.taking = Some(taking);
-                    return Some(Step::Need(Need::Block(reference)));
-                }
-                (None, _) => {
-                    let block = *block;
-                    taking.ids.extend(block);
-                    taking.stack.pop();
-                }
-            }
-            if taking.ids.len() >= 4096 && taking.stack.last().is_some_and(|(_, level, _)| *level == 0) {
-                let ids = std::mem::take(&mut taking.ids);
-                let len = ids.len() * ChunkId::LEN;
-                self.item(Item::Needs(ids), len);
-                if self.filling.items_len >= limits::BATCH_BYTES {
-                    self.taking = Some(taking);
-                    return Some(Step::Batch(self.end_batch(0)));
-                }
-            }
-        }
-        if !taking.ids.is_empty() {
-            let len = taking.ids.len() * ChunkId::LEN;
-            self.item(Item::Needs(taking.ids), len);
-        }
-        let entry = taking.entry;
-        if let What::File { len, content } = &entry.what {
-            self.progress.bytes.add(*len);
-            self.filling.items_len += content.refs.len() * size_of::<ChunkRef>();
-        }
-        self.remember_link(&entry.attributes);
-        self.item(Item::Whole(entry), 0);
-        self.progress.files.add(1);
-        self.progress.files_unchanged.add(1);
-        None
-    }
-
-    fn reread(&mut self, name: Option<Blob>) {
-        if let (Some(name), Some(frame)) = (name, self.stack.last()) {
-            let path = paths::join(&frame.path, &name);
-            self.start_reading(path, name, false);
         }
     }
 }
@@ -545,22 +375,6 @@ fn attributes(metadata: &Metadata) -> Attributes {
         device: metadata.device,
         links: metadata.links,
     }
-}
-
-fn unchanged(entry: &Entry, metadata: &Metadata) -> bool {
-    let was = &entry.attributes;
-    let What::File { len, .. } = entry.what else { return false };
-    !entry.unsettled
-        && len == metadata.len
-        && was.mtime == metadata.mtime
-        && was.ctime == metadata.ctime
-        && was.inode == metadata.inode
-        && was.device == metadata.device
-}
-
-fn settled(ctime: FileTime, now: UnixMillis) -> bool {
-    let ctime_ms = i128::from(ctime.secs) * 1000 + i128::from(ctime.nanos / 1_000_000);
-    ctime_ms + i128::from(SETTLED_AFTER_MS) <= i128::from(now.0)
 }
 
 fn describe(error: &io::Error) -> String {

@@ -8,6 +8,9 @@
 //! Invariant: damage is reported, never an error: an error means that the rest
 //! was not looked at.
 
+mod chunks;
+mod report;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     path::Path,
@@ -18,14 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use env::Cache;
 use protocol::{
-    format::{
-        chunk::ChunkRef,
-        content::Cursor,
-        list::Page,
-        pack::{Row, TRAILER_LEN, Trailer},
-        segment::PackRow,
-        tree::What,
-    },
+    format::{chunk::ChunkRef, content::Cursor, list::Page, pack::Row, tree::What},
     ids::{ChunkId, SnapshotId},
     limits,
     names::ObjectName,
@@ -33,6 +29,7 @@ use protocol::{
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
+pub use self::report::{Damage, VerifyReport};
 use crate::{
     context::Context,
     error::{Kind, RepoError},
@@ -46,15 +43,10 @@ use crate::{
 
 /// Chunks checked together.
 const WAVE_CHUNKS: usize = 4096;
-/// Tables of contents kept in memory.
-const TABLES_KEPT: usize = 16;
 /// Damages in a report.
 const DAMAGES_MAX: usize = 1000;
 /// Files named for one damage.
 const FILES_MAX: usize = 10;
-/// Chunks remembered as checked, so that snapshots that share them are checked
-/// once: 64 MiB. Beyond that they are checked again.
-const CHECKED_MAX: usize = 1 << 21;
 /// Ids of a reference list that are compared with the tree: 128 MiB. A longer list
 /// is read and opened, but not compared.
 const LISTED_MAX: usize = 4 << 20;
@@ -74,45 +66,6 @@ pub struct VerifyJob {
     pub downloads: usize,
     /// Ends the job early.
     pub cancel: CancellationToken,
-}
-
-/// Something damaged or missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// The object, as it is named in the storage, or what could not be found.
-    pub object: String,
-    /// What is wrong with it.
-    pub reason: String,
-    /// Which files need it: the first of them.
-    pub files: Vec<String>,
-}
-
-/// What a verification found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VerifyReport {
-    /// Snapshots looked at.
-    pub snapshots: u64,
-    /// Entries of all trees.
-    pub entries: u64,
-    /// Tree chunks read and opened.
-    pub trees: u64,
-    /// Chunks of files resolved, each once.
-    pub chunks: u64,
-    /// Packs whose table of contents was read.
-    pub packs: u64,
-    /// Bytes of file data read and opened.
-    pub bytes_read: u64,
-    /// How many objects are damaged or missing.
-    pub damages_count: u64,
-    /// The first of them.
-    pub damages: Vec<Damage>,
-}
-
-impl VerifyReport {
-    /// Whether nothing is damaged.
-    pub fn is_sound(&self) -> bool {
-        self.damages_count == 0
-    }
 }
 
 /// A cache that has nothing: the store itself is to be verified.
@@ -214,7 +167,11 @@ impl Verifier {
     }
 
     /// Verifies one snapshot; returns its id if it could be read.
-    async fn snapshot(&mut self, object: ObjectName, previous: Option<Snapshot>) -> Result<Option<Snapshot>, RepoError> {
+    async fn snapshot(
+        &mut self,
+        object: ObjectName,
+        previous: Option<Snapshot>,
+    ) -> Result<Option<Snapshot>, RepoError> {
         self.report.snapshots += 1;
         let name = self.context.keys.commit(object).to_string();
         let snapshot = match snapshot::show(&self.context, object).await {
@@ -349,116 +306,6 @@ impl Verifier {
             }
         }
         wave.files.push(file);
-        Ok(())
-    }
-
-    async fn check(&mut self, wave: Wave, listed: Option<&BTreeSet<ChunkId>>, snapshot: &Snapshot) -> Result<(), RepoError> {
-        if self.checked.len() + wave.chunks.len() > CHECKED_MAX {
-            self.checked.clear();
-        }
-        let mut fresh: Vec<(ChunkRef, usize)> = Vec::new();
-        for (reference, file) in &wave.chunks {
-            self.listed(snapshot, listed, &reference.id, Some(&wave.files[*file]));
-            if self.checked.insert(reference.id) {
-                fresh.push((*reference, *file));
-            }
-        }
-        self.report.chunks += fresh.len() as u64;
-        self.resolve(&fresh, &wave.files).await?;
-        if self.read_data {
-            self.read(&fresh, &wave.files).await?;
-        }
-        for (reference, file) in &wave.chunks {
-            if let Some(object) = self.bad.get(&reference.id).cloned() {
-                self.damage(object, &RepoError::corrupt("damaged"), Some(&wave.files[*file]));
-            }
-        }
-        Ok(())
-    }
-
-    fn blame(&mut self, id: ChunkId, object: String, error: &RepoError, file: &str) {
-        self.damage(object.clone(), error, Some(file));
-        self.bad.insert(id, object);
-    }
-
-    /// Finds the chunks in the index, and compares with the packs' own tables.
-    async fn resolve(&mut self, fresh: &[(ChunkRef, usize)], files: &[String]) -> Result<(), RepoError> {
-        // By id each block of the index is needed once, by place each table.
-        let mut by_id = fresh.to_vec();
-        by_id.sort_unstable_by_key(|(reference, _)| reference.id);
-        let mut homes = Vec::with_capacity(fresh.len());
-        for (reference, file) in by_id {
-            match self.index.find(&reference.id).await? {
-                Some(home) => homes.push((home, reference.id, file)),
-                None => {
-                    let error = RepoError::corrupt("it is in no index segment");
-                    self.blame(reference.id, format!("chunk {}", reference.id), &error, &files[file]);
-                }
-            }
-        }
-        homes.sort_unstable_by_key(|(home, ..)| (home.pack.name, home.offset));
-        for (home, id, file) in homes {
-            let wanted = Row { id, offset: home.offset, len: home.len };
-            let error = match self.table(&home.pack).await {
-                Ok(rows) => {
-                    let row = rows.binary_search_by_key(&home.offset, |row| row.offset).ok().map(|at| rows[at]);
-                    if row == Some(wanted) {
-                        continue;
-                    }
-                    RepoError::corrupt("its table of contents does not agree with the index")
-                }
-                Err(error) if local(&error) => error,
-                Err(error) => return Err(error),
-            };
-            self.blame(id, self.context.keys.pack(home.pack.name).to_string(), &error, &files[file]);
-        }
-        Ok(())
-    }
-
-    async fn table(&mut self, pack: &PackRow) -> Result<Arc<Vec<Row>>, RepoError> {
-        if let Some((_, rows)) = self.tables.iter().find(|(name, _)| *name == pack.name) {
-            return Ok(rows.clone());
-        }
-        let key = self.context.keys.pack(pack.name);
-        let len = u64::from(pack.len);
-        let start = len.saturating_sub(u64::from(pack.tail_len));
-        let tail = self.context.objects.get(&key, Some(start..len)).await?;
-        let fail = |error| RepoError::decoding(key, error);
-        let at = tail.len().saturating_sub(TRAILER_LEN);
-        let trailer = Trailer::decode(&tail[at..], len).map_err(fail)?;
-        if trailer.table.start != start {
-            return Err(RepoError::corrupt("its table of contents is not where the index says"));
-        }
-        let rows = Arc::new(trailer.open_table(&self.context.keys.secrets.index, &tail[..at]).map_err(fail)?);
-        if self.tables_read.insert(pack.name) {
-            self.report.packs += 1;
-        }
-        self.tables.push_back((pack.name, rows.clone()));
-        if self.tables.len() > TABLES_KEPT {
-            self.tables.pop_front();
-        }
-        Ok(rows)
-    }
-
-    async fn read(&mut self, fresh: &[(ChunkRef, usize)], files: &[String]) -> Result<(), RepoError> {
-        let refs: Vec<ChunkRef> = fresh.iter().map(|(reference, _)| *reference).collect();
-        let mut fetched = self.fetcher.fetch(&refs).await?;
-        self.progress.bytes_moved.add(fetched.bytes_fetched);
-        for (reference, file) in fresh {
-            match fetched.chunks.remove(&reference.id) {
-                Some(Ok(plain)) => {
-                    self.report.bytes_read += plain.len() as u64;
-                    self.progress.bytes.add(plain.len() as u64);
-                }
-                Some(Err(error)) if !self.bad.contains_key(&reference.id) => {
-                    let home = self.index.find(&reference.id).await?;
-                    let object = home.map(|home| self.context.keys.pack(home.pack.name).to_string());
-                    let object = object.unwrap_or_else(|| format!("chunk {}", reference.id));
-                    self.blame(reference.id, object, &error, &files[*file]);
-                }
-                _ => {}
-            }
-        }
         Ok(())
     }
 }
