@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::Failure,
-    ids::{ClientId, DomainId, LeaseId, PublicKey, RepositoryId, SealingKey, SnapshotId, TokenId},
+    ids::{ClientId, ClusterId, DomainId, LeaseId, LineageId, PublicKey, RepositoryId, SealingKey, SnapshotId, TokenId},
     names::ObjectName,
     sign::Signed,
     time::UnixMillis,
@@ -44,6 +44,8 @@ pub enum Command {
         client: ClientId,
         /// Where it wants to write.
         repository: RepositoryId,
+        /// Which of its backups it wants to go on with.
+        lineage: LineageId,
     },
     /// Makes a commit object a snapshot and ends its lease.
     Commit {
@@ -59,11 +61,20 @@ pub enum Command {
         /// Which lease.
         lease: LeaseId,
     },
+    /// Notes that a client has opened the welcome of its token.
+    Acknowledge {
+        /// Who has.
+        client: ClientId,
+        /// Which token.
+        token: TokenId,
+    },
 }
 
 /// What redeeming a token says, signed by the token's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redemption {
+    /// The cluster it is meant for.
+    pub cluster: ClusterId,
     /// Which token.
     pub token: TokenId,
     /// The new client's keys.
@@ -95,8 +106,10 @@ pub struct CommitFacts {
     pub object: ObjectName,
     /// Place in the client's chain of commits, from 1.
     pub sequence: u64,
-    /// The commit before it.
+    /// The commit before it in the chain, of whatever lineage.
     pub previous: Option<SnapshotId>,
+    /// The lineage it belongs to.
+    pub lineage: LineageId,
     /// Whether it is a whole backup, or a part of one that goes on in the next lease.
     pub complete: bool,
     /// Index segments that the client wrote under this lease.
@@ -121,6 +134,8 @@ pub enum Decided {
     Committed(SnapshotId),
     /// The lease has ended.
     Closed,
+    /// The client has what its token was for.
+    Acknowledged,
 }
 
 /// A client, as the log knows it.
@@ -157,10 +172,15 @@ pub struct Lease {
     pub expires: UnixMillis,
     /// What may be reused.
     pub view: View,
-    /// The snapshot it builds on, pinned while the lease is open.
+    /// The lineage it goes on with.
+    pub lineage: LineageId,
+    /// The snapshot it builds on, pinned while the lease is open: the newest of the
+    /// lineage, or the newest of all if the lineage is new.
     pub parent: Option<ParentSnapshot>,
     /// While the parent is partial: the last complete one, pinned as well.
     pub parent_complete: Option<ParentSnapshot>,
+    /// The newest commit of the client's chain, which the next one follows.
+    pub previous: Option<SnapshotId>,
     /// The sequence number of the commit that ends this lease.
     pub sequence: u64,
 }

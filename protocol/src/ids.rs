@@ -99,6 +99,12 @@ id!(
     SnapshotId, 32, "snapshot id"
 );
 id!(
+    /// A lineage: the backups of one client that build on each other, because they
+    /// have the same sources. Derived from these under the client's own secret, so
+    /// it tells others nothing but which backups belong together.
+    LineageId, 16, "lineage id"
+);
+id!(
     /// SHA-256 of some bytes, as object names carry it.
     Sha256, 32, "SHA-256"
 );

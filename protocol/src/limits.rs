@@ -99,3 +99,26 @@ pub const STORAGE_CONNECTIONS_MAX: usize = 256;
 pub const STORAGE_LIST_PAGE_MAX: usize = 1000;
 /// Segments in the path of an object in the built-in storage: bounds how deep its directories go.
 pub const STORAGE_PATH_DEPTH_MAX: usize = 32;
+/// Bytes of a page of a list: with one item more it still fits in a frame.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
+/// Items that are fetched of one list: ten times what is normal, against a callee
+/// whose lists never end.
+pub const LIST_ITEMS_MAX: usize = 1_000_000;
+/// Calls that a client may have under way on one connection: a backup has a few.
+pub const STREAMS_PER_CLIENT_MAX: u32 = 64;
+/// Calls that someone who is not known may have under way: joining takes one at a time.
+pub const STREAMS_PER_STRANGER_MAX: u32 = 8;
+/// Longest request of a client or a stranger, in bytes: a keyset, or tickets for
+/// `TICKETS_PER_CALL_MAX` objects, fit twice.
+pub const REQUEST_BYTES_MAX: usize = 128 << 10;
+/// Bytes of a connection that may be on their way and not yet read, for clients and
+/// strangers: eight of the requests that they may make.
+pub const WINDOW_BYTES_MIN: u32 = 1 << 20;
+/// The same between orchestrators, and for replies: two frames.
+pub const WINDOW_BYTES_MAX: u32 = 8 << 20;
+/// Connections that one orchestrator keeps: a fleet of 100,000 when it is the last one up.
+pub const CONNECTIONS_MAX: usize = 120_000;
+/// Connections of one key: an agent, a few commands, and what a crash left behind.
+pub const CONNECTIONS_PER_KEY_MAX: usize = 16;
+/// Connections of keys that are not known. A stranger joins within seconds.
+pub const STRANGERS_MAX: usize = 256;

@@ -11,9 +11,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    codec,
     commands::{Command, CommitFacts, Enrollment, Lease, Outcome, SnapshotRecord},
     failure::Failure,
-    ids::{ClientId, Hash, LeaseId, NodeId, PublicKey, RepositoryId, SealingKey, Sha256, SnapshotId, TokenId},
+    ids::{ClientId, Hash, LeaseId, LineageId, NodeId, PublicKey, RepositoryId, SealingKey, Sha256, SnapshotId, TokenId},
+    limits,
     names::ObjectKey,
     records::{Subject, TokenTerms},
     sign::Signed,
@@ -106,7 +108,7 @@ calls! {
     /// Gives a lease back. From a client.
     Close => Closed(()),
     /// A client's decided snapshots, oldest first. From that client or an admin.
-    ListSnapshots => Snapshots(Vec<SnapshotRecord>),
+    ListSnapshots => Snapshots(Page<SnapshotRecord>),
     /// Adds records. From an admin.
     Submit => Submitted(()),
     /// Hands over a token's release value. From an admin, or between orchestrators.
@@ -114,9 +116,9 @@ calls! {
     /// How the orchestrator sees the cluster. From an admin.
     Status => StatusIs(NodeStatus),
     /// Everyone who is enrolled. From an admin.
-    ListClients => Clients(Vec<ClientStatus>),
+    ListClients => Clients(Page<ClientStatus>),
     /// Winning records. From an admin or an orchestrator.
-    GetRecords => Records(Vec<Signed>),
+    GetRecords => Records(Page<Signed>),
     /// A message of the log's replication. Between orchestrators.
     Raft => Rafted(Vec<u8>),
     /// Commands for the log's leader. Between orchestrators.
@@ -127,8 +129,33 @@ calls! {
     Push => Pushed(()),
     /// Records that the caller does not have. Between orchestrators.
     Pull => Pulled(Vec<Signed>),
-    /// The caller has had this token's release value acknowledged. Between orchestrators.
-    EraseRelease => ErasedRelease(()),
+}
+
+/// One page of a list. The next page is asked for with what is last on this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// What is listed, at most `limits::PAGE_BYTES_MAX` bytes of it.
+    pub items: Vec<T>,
+    /// Whether there is more.
+    pub more: bool,
+}
+
+impl<T: Serialize> Page<T> {
+    /// As much of a list as fits on a page, but at least one item.
+    pub fn of(list: impl IntoIterator<Item = T>) -> Self {
+        let mut page = Self { items: Vec::new(), more: false };
+        let mut bytes_left = limits::PAGE_BYTES_MAX;
+        for item in list {
+            let fits = bytes_left.checked_sub(codec::encode(&item).len());
+            if fits.is_none() && !page.items.is_empty() {
+                page.more = true;
+                break;
+            }
+            bytes_left = fits.unwrap_or(0);
+            page.items.push(item);
+        }
+        page
+    }
 }
 
 /// First words.
@@ -215,6 +242,8 @@ pub struct Configure {}
 pub struct Grant {
     /// Where the client wants to write.
     pub repository: RepositoryId,
+    /// Which of its backups it wants to go on with.
+    pub lineage: LineageId,
 }
 
 /// Asks for rights to upload.
@@ -291,6 +320,8 @@ pub struct Close {
 pub struct ListSnapshots {
     /// Whose. None: the caller's.
     pub client: Option<ClientId>,
+    /// Only those that come after this one.
+    pub after: Option<SnapshotId>,
 }
 
 /// Adds records.
@@ -367,7 +398,10 @@ pub struct PeerStatus {
 
 /// Asks for everyone who is enrolled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListClients {}
+pub struct ListClients {
+    /// Only those that come after this one.
+    pub after: Option<ClientId>,
+}
 
 /// A client, as an orchestrator knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -391,6 +425,8 @@ pub struct ClientStatus {
 pub struct GetRecords {
     /// Only about these subjects; empty: all.
     pub subjects: Vec<Subject>,
+    /// Only those that come after the record of this subject.
+    pub after: Option<Subject>,
 }
 
 /// A message of the log's replication, encoded by it.
@@ -436,11 +472,4 @@ pub struct Pull {
     pub have: Vec<Hash>,
     /// Which shard: the first four bits of a record's hash.
     pub shard: u8,
-}
-
-/// Erases a release value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EraseRelease {
-    /// Of which token.
-    pub token: TokenId,
 }

@@ -9,7 +9,7 @@ mod tests;
 use protocol::{
     commands::CommitFacts,
     failure::Failure,
-    ids::{ClientId, LeaseId, PublicKey, RepositoryId, Sha256, SnapshotId},
+    ids::{ClientId, LeaseId, LineageId, PublicKey, RepositoryId, Sha256, SnapshotId},
     names::ObjectName,
 };
 
@@ -30,6 +30,8 @@ pub struct ReadCommit {
     pub sequence: u64,
     /// The commit before it.
     pub previous: Option<SnapshotId>,
+    /// The lineage it says it belongs to.
+    pub lineage: LineageId,
     /// Whether it is a whole backup.
     pub complete: bool,
     /// The index segments it names; `None` if commits of its format name none.
@@ -67,6 +69,7 @@ pub fn agree(expected: Expected<'_>, read: &ReadCommit) -> Result<(), Failure> {
         ("lease", read.lease == claimed.lease && name.lease == claimed.lease),
         ("sequence number", read.sequence == claimed.sequence),
         ("previous commit", read.previous == claimed.previous),
+        ("lineage", read.lineage == claimed.lineage),
         ("completeness", read.complete == claimed.complete),
         ("index segments", read.segments.as_ref().is_none_or(|segments| *segments == claimed.segments)),
     ];

@@ -58,6 +58,8 @@ pub struct Ledger {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Client {
     enrollment: Enrollment,
+    /// Whether it has opened its token's welcome.
+    welcomed: bool,
     chains: BTreeMap<RepositoryId, Chain>,
 }
 
@@ -116,9 +118,12 @@ impl Ledger {
         match command {
             Command::Admit { keyset } => self.admit(keyset).map(Decided::Admitted),
             Command::Redeem { terms, redemption } => self.redeem(terms, redemption).map(Decided::Redeemed),
-            Command::Grant { client, repository } => self.grant(place, client, repository).map(Decided::Granted),
+            Command::Grant { client, repository, lineage } => {
+                self.grant(place, client, repository, lineage).map(Decided::Granted)
+            },
             Command::Commit { client, commit } => self.commit(client, commit).map(Decided::Committed),
             Command::Close { client, lease } => self.close(place, client, lease).map(|()| Decided::Closed),
+            Command::Acknowledge { client, token } => self.acknowledge(client, token).map(|()| Decided::Acknowledged),
         }
     }
 
@@ -170,6 +175,17 @@ impl Ledger {
     /// The clients that redeemed a token, in the order in which they did.
     pub fn redeemed(&self, token: &TokenId) -> &[ClientId] {
         self.tokens.get(token).map_or(&[], |used| &used.redeemed)
+    }
+
+    /// Whether a client has said that it opened its token's welcome.
+    pub fn is_welcomed(&self, client: &ClientId) -> bool {
+        self.clients.get(client).is_some_and(|client| client.welcomed)
+    }
+
+    /// How many clients have opened the welcome of a token. Once that is all its
+    /// uses, nobody needs its release value any more.
+    pub fn welcomed(&self, token: &TokenId) -> u32 {
+        self.tokens.get(token).map_or(0, |used| used.welcomed)
     }
 
     /// How many more clients may redeem the token of these terms.

@@ -113,8 +113,7 @@ pub fn may(standing: &Standing, request: &Request) -> Result<(), Failure> {
         | Request::Propose(_)
         | Request::ReadIndex(_)
         | Request::Push(_)
-        | Request::Pull(_)
-        | Request::EraseRelease(_) => (matches!(standing, Orchestrator(_)), "orchestrators"),
+        | Request::Pull(_) => (matches!(standing, Orchestrator(_)), "orchestrators"),
     };
     if allowed {
         return Ok(());

@@ -3,7 +3,7 @@
 use protocol::{
     codec,
     commands::{ClientKeys, Command, CommitFacts, Decided, Entry, Lease, Outcome, Redemption},
-    ids::{ClientId, ClusterId, DomainId, LeaseId, PublicKey, RepositoryId, SealingKey, Sha256, TokenId},
+    ids::{ClientId, ClusterId, DomainId, LeaseId, LineageId, PublicKey, RepositoryId, SealingKey, Sha256, TokenId},
     names::ObjectName,
     records::{Admin, Keyset, Orchestrator, Payload, Record, RecordBody, Revocation, TokenTerms},
     sign::{self, Signed, Signer},
@@ -94,7 +94,7 @@ pub fn client(number: u8) -> ClientId {
 }
 
 pub fn redemption(token_number: u8, keys: ClientKeys, name: &str) -> Signed {
-    let redemption = Redemption { token: token(token_number), keys, name: name.into(), exporter: [9; 32] };
+    let redemption = Redemption { cluster: cluster(), token: token(token_number), keys, name: name.into(), exporter: [9; 32] };
     Signed::new(&token_signer(token_number), sign::REDEMPTION, codec::encode(&redemption))
 }
 
@@ -136,7 +136,7 @@ pub fn enrolled(count: u8) -> Ledger {
 }
 
 pub fn grant(ledger: &mut Ledger, number: u8, repository_number: u8) -> Lease {
-    let command = Command::Grant { client: client(number), repository: repository(repository_number) };
+    let command = Command::Grant { client: client(number), repository: repository(repository_number), lineage: lineage(0) };
     match apply(ledger, 1, command) {
         Ok(Decided::Granted(lease)) => lease,
         other => panic!("{other:?}"),
@@ -150,12 +150,18 @@ pub fn object(lease: LeaseId, salt: u8) -> ObjectName {
 }
 
 /// A commit that fits its lease, with one segment.
+/// A lineage of a client.
+pub fn lineage(number: u8) -> LineageId {
+    LineageId([number; 16])
+}
+
 pub fn commit_of(lease: &Lease, complete: bool) -> CommitFacts {
     CommitFacts {
         lease: lease.id,
         object: object(lease.id, 0),
         sequence: lease.sequence,
-        previous: lease.parent.map(|parent| parent.id),
+        previous: lease.previous,
+        lineage: lease.lineage,
         complete,
         segments: vec![object(lease.id, 1)],
         bytes_stored: 1000,

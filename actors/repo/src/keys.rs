@@ -1,10 +1,10 @@
 //! What a client needs to know to read and write its repository.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use protocol::{
     format::{chunk::Under, keys},
-    ids::{ClientId, PublicKey, RepositoryId},
+    ids::{ClientId, LineageId, PublicKey, RepositoryId},
     names::{ObjectKey, ObjectName, Place},
     records::Domain,
     sign::Signer,
@@ -92,6 +92,12 @@ impl Keys {
     /// The public half of the commit key.
     pub fn commit_key(&self) -> PublicKey {
         self.signer.public()
+    }
+
+    /// The lineage of backups of these sources: those that build on each other.
+    pub fn lineage(&self, sources: &[PathBuf]) -> LineageId {
+        let sources: Vec<&[u8]> = sources.iter().map(|path| path.as_os_str().as_encoded_bytes()).collect();
+        keys::lineage(&self.secrets.client, &sources)
     }
 
     /// The key of what a chunk was sealed under.

@@ -10,6 +10,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{Client, Link, Profile};
 use crate::{
+    net::Pace,
     system::{Role, StartRole},
     tasks::Tasks,
 };
@@ -44,7 +45,7 @@ impl Actor for Agent {
     type Arguments = (Env, Duration);
 
     async fn pre_start(&self, _: ActorRef<()>, (env, refresh): (Env, Duration)) -> Result<State, ActorProcessingErr> {
-        let mut client = Client::open(&env)?;
+        let mut client = Client::open(&env, Pace::Idle)?;
         let (link, tasks) = (client.link().clone(), Tasks::new());
         tasks.spawn(async move {
             let mut reached = true;

@@ -14,7 +14,7 @@ use super::{
     link::{Link, Trust},
     profile::Profile,
 };
-use crate::net::Endpoint;
+use crate::net::{Endpoint, Pace};
 
 /// Redeems a token for this machine, under a name for people.
 ///
@@ -23,33 +23,37 @@ use crate::net::Endpoint;
 pub async fn enroll(env: &Env, token: &Token, name: &str) -> Result<Enrollment, Failure> {
     let _guard = super::lock(env, "enroll")?;
     let trust = Trust { root: token.root, keyset_floor: token.keyset_floor, addresses: token.addresses.clone() };
-    let mut profile = match Profile::load(&*env.disk)? {
-        Some(profile) => resume(profile, token)?,
+    let begun = Profile::load(&*env.disk)?.map(|profile| resume(profile, token)).transpose()?.flatten();
+    let mut profile = match begun {
+        Some(profile) => profile,
         None => {
-            let profile = Profile::create(&*env.rng, &trust);
+            let profile = Profile::create(&*env.rng, token.id(), &trust);
             profile.save(&*env.disk)?;
             profile
         }
     };
     let endpoint = Endpoint::bind(env, &profile.identity(), super::any_port(&trust.addresses), false)?;
-    let link = Link::new(env, endpoint, trust);
+    let link = Link::new(env, endpoint, trust, Pace::Busy);
     let joined = join(&link, token, name, &mut profile, env).await;
     link.close().await;
     joined
 }
 
-/// A machine that is enrolled keeps its enrollment; one that was interrupted goes on.
-fn resume(profile: Profile, token: &Token) -> Result<Profile, Failure> {
-    if profile.trust().root != token.root {
-        return Err(Failure::invalid(
-            "this machine is enrolled in another cluster: use another data directory for this one",
-        ));
+/// A machine that is enrolled keeps its enrollment; one that was interrupted goes on
+/// with the same keys. None if it tried another token, and that did not work: the
+/// cluster may have those keys under that token for ever, so this one needs new keys.
+fn resume(profile: Profile, token: &Token) -> Result<Option<Profile>, Failure> {
+    if *profile.token() == token.id() {
+        return Ok(Some(profile));
     }
     match (&profile.enrollment, &profile.welcome) {
-        (Some(enrollment), Some(_)) if enrollment.token != token.id() => {
+        (Some(_), Some(_)) if profile.trust().root != token.root => Err(Failure::invalid(
+            "this machine is enrolled in another cluster: use another data directory for this one",
+        )),
+        (Some(enrollment), Some(_)) => {
             Err(Failure::invalid(format!("this machine is enrolled already, as {:?}", enrollment.name)))
         }
-        _ => Ok(profile),
+        _ => Ok(None),
     }
 }
 
@@ -60,19 +64,27 @@ async fn join(link: &Link, token: &Token, name: &str, profile: &mut Profile, env
             let (signer, name) = (&signer, name.to_owned());
             async move {
                 let exporter = peer.exporter(wire::REDEMPTION_EXPORTER)?;
-                let redemption = Redemption { token: token.id(), keys, name, exporter };
+                let redemption = Redemption { cluster: token.cluster(), token: token.id(), keys, name, exporter };
                 let redemption = Signed::new(signer, sign::REDEMPTION, codec::encode(&redemption));
                 peer.call(wire::Redeem { redemption }, super::REDEEM_PATIENCE).await
             }
         })
         .await
         .map_err(explain)?;
+    if (enrollment.keys, enrollment.token) != (keys, token.id()) {
+        return Err(Failure::new(Code::Corrupt, "the orchestrator answered with the enrollment of another client"));
+    }
     profile.enrollment = Some(enrollment.clone());
     profile.save(&*env.disk)?;
 
     if profile.welcome.is_none() {
-        let released = link.call(wire::Release { token: token.id() }).await?;
-        profile.welcome = Some(token.open_welcome(&released.value, released.terms.welcome)?);
+        let welcome = link.exchange(|peer| async move {
+            let released = peer.call(wire::Release { token: token.id() }, super::REDEEM_PATIENCE).await?;
+            // One orchestrator that gives out a wrong value must not keep us out.
+            let opened = token.open_welcome(&released.value, released.terms.welcome);
+            opened.map_err(|error| Failure::retry(format!("the release value does not open the welcome: {error}")))
+        });
+        profile.welcome = Some(welcome.await?);
     }
     profile.learn(link.trust());
     // On disk before the acknowledgement: after it the release value may be gone.

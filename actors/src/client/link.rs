@@ -14,9 +14,10 @@ use env::Env;
 use protocol::{
     failure::{Code, Failure},
     ids::{ClusterId, PublicKey},
+    limits,
     records::{Keyset, Orchestrator, Payload, Record},
     sign::Signed,
-    wire::{Call, Hello},
+    wire::{Call, Hello, Page},
 };
 
 use crate::{
@@ -71,6 +72,7 @@ pub struct Link(Arc<Inner>);
 struct Inner {
     env: Env,
     endpoint: Endpoint,
+    pace: Pace,
     cluster: ClusterId,
     trust: Mutex<Trust>,
     candidates: Mutex<Candidates>,
@@ -94,11 +96,12 @@ struct Accounts {
 
 impl Link {
     /// A link that connects when it is first used.
-    pub fn new(env: &Env, endpoint: Endpoint, trust: Trust) -> Self {
+    pub fn new(env: &Env, endpoint: Endpoint, trust: Trust, pace: Pace) -> Self {
         let candidates = Candidates::new(&trust.addresses, u64::from_le_bytes(env.rng.array()));
         Self(Arc::new(Inner {
             env: env.clone(),
             endpoint,
+            pace,
             cluster: ClusterId::of_root(&trust.root),
             trust: Mutex::new(trust),
             candidates: Mutex::new(candidates),
@@ -149,6 +152,25 @@ impl Link {
         match tokio::time::timeout(PATIENCE, attempts).await {
             Ok(done) => done,
             Err(_) => Err(last),
+        }
+    }
+
+    /// Fetches a whole list. `call` asks for the page after an item.
+    pub async fn list<C, T>(&self, call: impl Fn(Option<&T>) -> C) -> Result<Vec<T>, Failure>
+    where
+        C: Call<Reply = Page<T>> + Sync,
+    {
+        let mut list: Vec<T> = Vec::new();
+        loop {
+            let page = self.call(call(list.last())).await?;
+            let more = page.more && !page.items.is_empty();
+            list.extend(page.items);
+            if list.len() > limits::LIST_ITEMS_MAX {
+                return Err(Failure::invalid(format!("a list has more than {} items", limits::LIST_ITEMS_MAX)));
+            }
+            if !more {
+                return Ok(list);
+            }
         }
     }
 
@@ -235,7 +257,7 @@ impl Link {
 
     /// Dials, says hello, and checks that the callee is an orchestrator.
     async fn introduce(&self, address: &str) -> Result<(Peer, Orchestrator), Failure> {
-        let peer = self.0.endpoint.dial(address, None, Pace::Busy, DIAL_PATIENCE).await?;
+        let peer = self.0.endpoint.dial(address, None, self.0.pace, DIAL_PATIENCE).await?;
         // TLS succeeds for the dialer even if the callee then refuses it: only a first
         // reply shows that the connection stands.
         let welcome = peer.call(Hello { agent: AGENT.into() }, DIAL_PATIENCE).await?;

@@ -23,6 +23,7 @@ use protocol::{
     failure::{Code, Failure},
     ids::ClusterId,
     records::{Domain, Record, Storage, Subject},
+    sign::Signed,
     token::Welcome,
     wire,
 };
@@ -38,10 +39,16 @@ pub use self::{
     profile::Profile,
 };
 use self::objects::TicketedObjects;
-use crate::{AGENT, net::Endpoint};
+use crate::{
+    AGENT,
+    net::{Endpoint, Pace},
+};
 
 /// How long an orchestrator may take to have a redemption decided.
 pub(crate) const REDEEM_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long an orchestrator may take to show its records: it looks them up in memory.
+const CONFIGURE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A machine that is enrolled.
 pub struct Client {
@@ -98,12 +105,13 @@ pub struct RestoreRequest {
 }
 
 impl Client {
-    /// Opens the client of this data directory. Connects when it is first needed.
-    pub fn open(env: &Env) -> Result<Self, Failure> {
+    /// Opens the client of this data directory. Connects when it is first needed; the
+    /// pace says how soon it must notice that an orchestrator is gone.
+    pub fn open(env: &Env, pace: Pace) -> Result<Self, Failure> {
         let (profile, enrollment, welcome) = Profile::enrolled(&*env.disk)?;
         let trust = profile.trust();
         let endpoint = Endpoint::bind(env, &profile.identity(), any_port(&trust.addresses), false)?;
-        let link = Link::new(env, endpoint, trust);
+        let link = Link::new(env, endpoint, trust, pace);
         Ok(Self { env: env.clone(), profile, enrollment, welcome, link })
     }
 
@@ -121,7 +129,7 @@ impl Client {
     pub async fn close(mut self) -> Result<(), Failure> {
         self.link.close().await;
         if self.profile.learn(self.link.trust()) {
-            self.profile.save(&*self.env.disk)?;
+            self.profile.keep(&*self.env.disk)?;
         }
         Ok(())
     }
@@ -135,7 +143,8 @@ impl Client {
     ) -> Result<Outcome, RepoError> {
         let _guard = lock(&self.env, "backup")?;
         let configuration = self.configure().await?;
-        let grant = wire::Grant { repository: configuration.storage.repository };
+        let lineage = self.keys(&configuration)?.lineage(&request.sources);
+        let grant = wire::Grant { repository: configuration.storage.repository, lineage };
         let lease = self.link.call(grant).await?;
         let done = tokio::select! {
             done = self.backup_under(&lease, &configuration, request, progress, cancel.clone()) => done,
@@ -161,7 +170,6 @@ impl Client {
         let job = BackupJob {
             sources: request.sources,
             lease: lease.clone(),
-            previous: lease.parent.map(|parent| parent.id),
             host: request.host,
             description: request.description,
             tags: request.tags,
@@ -182,7 +190,8 @@ impl Client {
 
     /// The decided snapshots of this client, oldest first.
     pub async fn snapshots(&self) -> Result<Vec<SnapshotRecord>, Failure> {
-        self.link.call(wire::ListSnapshots { client: None }).await
+        let page = |last: Option<&SnapshotRecord>| wire::ListSnapshots { client: None, after: last.map(|last| last.id) };
+        self.link.list(page).await
     }
 
     /// Reads what a snapshot says of itself.
@@ -275,19 +284,23 @@ impl Client {
     }
 
     fn context(&self, configuration: &Configuration, lease: Option<&Lease>) -> Result<Context, RepoError> {
-        let Configuration { domain, storage } = configuration;
-        let keys = Keys::new(
-            domain.clone(),
+        let keys = self.keys(configuration)?;
+        let storage = &configuration.storage;
+        let carrier = self.env.storages.carrier(storage)?;
+        let lease = lease.map(|lease| lease.id);
+        let objects = TicketedObjects::new(&self.env, self.link.clone(), carrier, storage.repository, lease);
+        Ok(Context::new(&self.env, Arc::new(objects), Arc::new(keys)))
+    }
+
+    fn keys(&self, configuration: &Configuration) -> Result<Keys, RepoError> {
+        Keys::new(
+            configuration.domain.clone(),
             self.profile.client(),
             self.profile.commit_signer(),
             &self.welcome.convergence,
             self.welcome.index_key,
             *self.profile.secret(),
-        )?;
-        let carrier = self.env.storages.carrier(storage)?;
-        let lease = lease.map(|lease| lease.id);
-        let objects = TicketedObjects::new(&self.env, self.link.clone(), carrier, storage.repository, lease);
-        Ok(Context::new(&self.env, Arc::new(objects), Arc::new(keys)))
+        )
     }
 
     /// Fetches and checks the records that the client works by, and keeps what was
@@ -295,22 +308,35 @@ impl Client {
     pub async fn refresh(&mut self) -> Result<(), Failure> {
         self.configure().await?;
         if self.profile.learn(self.link.trust()) {
-            self.profile.save(&*self.env.disk)?;
+            self.profile.keep(&*self.env.disk)?;
         }
         Ok(())
     }
 
-    /// Fetches the records that the client works by, and checks them.
+    /// Fetches the records that the client works by, and checks them. An orchestrator
+    /// that lags or lies is left for another.
     async fn configure(&mut self) -> Result<Configuration, Failure> {
-        let signed = self.link.call(wire::Configure {}).await?;
+        let (link, this) = (&self.link, &*self);
+        let fetched = link.exchange(|peer| async move {
+            let signed = peer.call(wire::Configure {}, CONFIGURE_PATIENCE).await?;
+            this.read_configuration(signed).map_err(|failure| Failure::retry(failure.message))
+        });
+        let (configuration, versions) = fetched.await?;
+        if self.profile.raise_floors(&versions)? {
+            self.profile.keep(&*self.env.disk)?;
+        }
+        Ok(configuration)
+    }
+
+    /// Reads domain and storage from an orchestrator's records, with their versions.
+    fn read_configuration(&self, signed: Vec<Signed>) -> Result<(Configuration, [(Subject, u64); 2]), Failure> {
         let root = self.profile.trust().root;
         let cluster = ClusterId::of_root(&root);
         let mut set = RecordSet::new(cluster, root);
-        let keyset_floor = self.link.trust().keyset_floor;
         for record in signed {
             set.insert(Record::open(record, &cluster)?);
         }
-        if set.keyset().is_none_or(|(number, _)| number < keyset_floor) {
+        if set.keyset().is_none_or(|(number, _)| number < self.link.trust().keyset_floor) {
             return Err(Failure::denied("the orchestrator answered with an old keyset: it lags, or lies"));
         }
         let domain = set.domain(&self.enrollment.domain).cloned();
@@ -318,10 +344,8 @@ impl Client {
         let storage = set.storage(&domain.repository).cloned().ok_or_else(|| forged("the domain's storage"))?;
         let subjects = [Subject::Domain(domain.id), Subject::Storage(storage.repository)];
         let versions = subjects.map(|subject| (subject, set.winner(&subject).map_or(0, Record::version)));
-        if self.profile.raise_floors(&versions)? {
-            self.profile.save(&*self.env.disk)?;
-        }
-        Ok(Configuration { domain, storage })
+        self.profile.check_floors(&versions)?;
+        Ok((Configuration { domain, storage }, versions))
     }
 }
 

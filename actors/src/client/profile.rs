@@ -1,8 +1,9 @@
 //! What a client keeps of itself: its keys, whom it believes, and its domain's
 //! secrets.
 //!
-//! Invariant: the keys are on disk before they are shown to anyone, and are never
-//! replaced: who redeems a token again does so with the same keys.
+//! Invariant: the keys are on disk before they are shown to anyone, and who redeems a
+//! token again does so with the same keys. They are replaced only while nothing has
+//! been sealed with them: when another token is tried before any has worked.
 
 use std::{collections::BTreeMap, io};
 
@@ -11,7 +12,7 @@ use protocol::{
     codec::{self, DecodeError},
     commands::{ClientKeys, Enrollment},
     failure::Failure,
-    ids::{ClientId, PublicKey},
+    ids::{ClientId, PublicKey, TokenId},
     records::Subject,
     sealed::SealingSecret,
     sign::Signer,
@@ -24,6 +25,7 @@ use super::link::Trust;
 use crate::identity::{Identity, storage_failure};
 
 const FILE: &str = "client";
+const LOCK: &str = "profile";
 const WHAT: &str = "client file";
 const VERSION: u8 = 0;
 
@@ -41,6 +43,8 @@ pub struct Seeds {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Profile {
     seeds: Seeds,
+    /// The token for which the keys were made.
+    token: TokenId,
     root: PublicKey,
     keyset_floor: u64,
     addresses: Vec<String>,
@@ -83,10 +87,11 @@ impl Profile {
     }
 
     /// New keys, not on disk yet.
-    pub fn create(rng: &dyn Rng, trust: &Trust) -> Self {
+    pub fn create(rng: &dyn Rng, token: TokenId, trust: &Trust) -> Self {
         let seeds = Seeds { tls: rng.array(), commit: rng.array(), sealing: rng.array(), secret: rng.array() };
         Self {
             seeds,
+            token,
             root: trust.root,
             keyset_floor: trust.keyset_floor,
             addresses: trust.addresses.clone(),
@@ -105,6 +110,28 @@ impl Profile {
         written.map_err(|error| storage_failure("write", disk, &error))
     }
 
+    /// Writes what was learnt to disk, beside what another process of this client has
+    /// learnt meanwhile. If that one is at it right now, it is left for the next time.
+    pub fn keep(&mut self, disk: &dyn Disk) -> Result<(), Failure> {
+        let Ok(_guard) = disk.lock(LOCK) else { return Ok(()) };
+        if let Some(other) = Self::load(disk)? {
+            if other.keyset_floor > self.keyset_floor {
+                self.keyset_floor = other.keyset_floor;
+                self.addresses = other.addresses;
+            }
+            for (subject, version) in other.floors {
+                let floor = self.floors.entry(subject).or_default();
+                *floor = version.max(*floor);
+            }
+        }
+        self.save(disk)
+    }
+
+    /// The token for which the keys were made.
+    pub fn token(&self) -> &TokenId {
+        &self.token
+    }
+
     /// Whom the client believes.
     pub fn trust(&self) -> Trust {
         Trust { root: self.root, keyset_floor: self.keyset_floor, addresses: self.addresses.clone() }
@@ -118,17 +145,24 @@ impl Profile {
         new
     }
 
-    /// Remembers the versions of records; refuses any that is older than one seen
-    /// before. True if one is new.
+    /// Refuses versions of records that are older than one seen before.
+    pub fn check_floors(&self, versions: &[(Subject, u64)]) -> Result<(), Failure> {
+        let floor = |subject| self.floors.get(subject).copied().unwrap_or_default();
+        match versions.iter().find(|(subject, version)| *version < floor(subject)) {
+            None => Ok(()),
+            Some((subject, version)) => Err(Failure::denied(format!(
+                "the orchestrator sent version {version} of {subject:?}, but {} was seen: it lags, or lies",
+                floor(subject)
+            ))),
+        }
+    }
+
+    /// Remembers the versions of records, after the same check. True if one is new.
     pub fn raise_floors(&mut self, versions: &[(Subject, u64)]) -> Result<bool, Failure> {
+        self.check_floors(versions)?;
         let mut new = false;
         for (subject, version) in versions {
             let floor = self.floors.entry(*subject).or_default();
-            if version < floor {
-                return Err(Failure::denied(format!(
-                    "the orchestrator sent version {version} of {subject:?}, but {floor} was seen: it lags, or lies"
-                )));
-            }
             new |= version > floor;
             *floor = *version;
         }

@@ -7,16 +7,14 @@
 //! Invariant: `propose` returns what a majority has decided and this node has
 //! applied, so a later look at the shared ledger sees it.
 
-mod network;
-mod store;
 mod machine;
+mod network;
+mod proposer;
+mod store;
+mod sync;
 pub mod types;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use control::ledger::Ledger;
 use env::Env;
@@ -26,16 +24,23 @@ use openraft::{
 };
 use protocol::{
     codec,
-    commands::{Command, Decided, Entry, Outcome},
+    commands::{Command, Decided, Entry, Lease, Outcome},
     failure::{Code, Failure},
     ids::NodeId,
     limits, wire,
 };
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use ractor::{Actor, ActorCell, ActorRef};
+use tokio::sync::{Semaphore, watch};
 
-use self::{machine::Machine, network::Network, store::Store, types::{Member, Raft}};
-use crate::{net::Peers, shared::Shared, tasks::Tasks};
+use self::{
+    machine::Machine,
+    network::Network,
+    proposer::{Message, Pending, Proposer},
+    store::Store,
+    sync::Syncs,
+    types::{Member, Raft},
+};
+use crate::{net::Peers, shared::Shared};
 
 /// Well above fsync plus round trip on slow disks, since an append lives that long.
 const HEARTBEAT_MS: u64 = 250;
@@ -60,11 +65,12 @@ pub struct Log {
     actor: ActorRef<Message>,
     core: Core,
     credit: Arc<Semaphore>,
+    syncs: Arc<Syncs>,
 }
 
 /// What the handle and the actor share.
 #[derive(Clone)]
-struct Core {
+pub struct Core {
     env: Env,
     raft: Raft,
     ledger: Shared<Ledger>,
@@ -119,7 +125,8 @@ impl Log {
         let (actor, _) = Actor::spawn_linked(None, Proposer, core.clone(), supervisor.clone())
             .await
             .map_err(|error| refuse(&error))?;
-        Ok(Self { actor, core, credit: Arc::new(Semaphore::new(limits::PROPOSALS_WAITING_MAX)) })
+        let credit = Arc::new(Semaphore::new(limits::PROPOSALS_WAITING_MAX));
+        Ok(Self { actor, core, credit, syncs: Arc::default() })
     }
 
     /// Makes these nodes the first voters. All of them may call it, with the same
@@ -141,21 +148,25 @@ impl Log {
         &self.core.ledger
     }
 
-    /// Has a command decided.
+    /// Has a command decided. One whose caller goes away may be decided or not.
     pub async fn propose(&self, command: Command) -> Result<Decided, Failure> {
+        check_size(std::slice::from_ref(&command))?;
         let permit = self.credit.clone().try_acquire_owned().map_err(|_| {
             Failure::retry("too many decisions are waiting on this orchestrator: try again, or try another")
         })?;
         let busy = || Failure::retry("the log is restarting on this orchestrator: try again");
-        let decided = ractor::call!(self.actor, |reply| Message::Propose(Box::new(Pending { command, reply, _permit: permit })));
+        let decided = ractor::call!(self.actor, |reply| Message::Propose(Box::new(Pending::new(command, reply, permit))));
         let (index, outcome) = decided.map_err(|_| busy())??;
         self.core.applied(index).await?;
-        outcome
+        match outcome? {
+            Decided::Granted(lease) => self.core.with_view(lease).map(Decided::Granted),
+            decided => Ok(decided),
+        }
     }
 
     /// Waits until this node has applied everything that was decided before the call.
     pub async fn sync(&self) -> Result<(), Failure> {
-        self.core.sync().await
+        self.syncs.join(|| self.core.sync()).await
     }
 
     /// The decided index, if this node leads.
@@ -168,6 +179,7 @@ impl Log {
         if commands.len() > limits::COMMANDS_PER_ENTRY_MAX {
             return Err(Failure::invalid(format!("{} commands in one proposal are too many", commands.len())));
         }
+        check_size(&commands)?;
         self.core.write(commands).await
     }
 
@@ -198,10 +210,11 @@ impl Log {
         }
     }
 
-    /// Stops replication. The database is closed when this returns.
+    /// Stops replication.
     pub async fn stop(&self) {
-        let _ = self.core.raft.shutdown().await;
+        // The actor first: it would take the end of replication for a failure.
         let _ = self.actor.stop_and_wait(None, None).await;
+        let _ = self.core.raft.shutdown().await;
     }
 }
 
@@ -228,7 +241,10 @@ impl Core {
     async fn write(&self, commands: Vec<Command>) -> Result<wire::Decision, Failure> {
         let entry = Entry { at: self.env.clock.now(), commands };
         match self.raft.client_write(entry).await {
-            Ok(written) => Ok(wire::Decision { index: written.log_id.index, outcomes: written.data }),
+            Ok(written) => {
+                let outcomes = written.data.into_iter().map(without_view).collect();
+                Ok(wire::Decision { index: written.log_id.index, outcomes })
+            }
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
                 Err(Failure::retry("this orchestrator does not lead the log"))
             }
@@ -237,6 +253,20 @@ impl Core {
         }
     }
 
+    /// Fills the view of a lease whose grant was applied here.
+    fn with_view(&self, lease: Lease) -> Result<Lease, Failure> {
+        let ledger = self.ledger.read();
+        match ledger.open_lease(&lease.id).and_then(|open| ledger.view(open)) {
+            Some(view) => Ok(Lease { view, ..lease }),
+            None => Err(Failure::fenced(format!(
+                "lease {} has ended already: a newer backup of this client took its place",
+                lease.id
+            ))),
+        }
+    }
+
+    /// The decided index. Nothing decided before this call lies beyond it: the index is
+    /// taken first, and then a majority confirms that this node still leads.
     async fn read_index(&self) -> Result<u64, Failure> {
         let read = self.raft.get_read_log_id().await;
         let (read, _) = read.map_err(|error| Failure::retry(format!("this orchestrator does not lead: {error}")))?;
@@ -295,97 +325,26 @@ impl Core {
     }
 }
 
-/// A command that waits to be decided.
-struct Pending {
-    command: Command,
-    reply: RpcReplyPort<Result<(u64, Outcome), Failure>>,
-    /// Bounds how many wait: given back when this is dropped.
-    _permit: OwnedSemaphorePermit,
-}
-
-enum Message {
-    Propose(Box<Pending>),
-    Finished(Vec<Pending>, Result<wire::Decision, Failure>),
-}
-
-/// Gathers proposals into entries, one entry under way at a time.
-struct Proposer;
-
-struct ProposerState {
-    core: Core,
-    waiting: VecDeque<Pending>,
-    busy: bool,
-    tasks: Tasks,
-}
-
-impl Actor for Proposer {
-    type Msg = Message;
-    type State = ProposerState;
-    type Arguments = Core;
-
-    async fn pre_start(&self, _: ActorRef<Message>, core: Core) -> Result<ProposerState, ActorProcessingErr> {
-        Ok(ProposerState { core, waiting: VecDeque::new(), busy: false, tasks: Tasks::new() })
+/// What travels between orchestrators fits in a frame, also when it is replicated.
+fn check_size(commands: &[Command]) -> Result<(), Failure> {
+    let bytes: usize = commands.iter().map(|command| codec::encode(command).len()).sum();
+    if bytes <= limits::ENTRY_BYTES_MAX {
+        return Ok(());
     }
-
-    async fn handle(
-        &self,
-        myself: ActorRef<Message>,
-        message: Message,
-        state: &mut ProposerState,
-    ) -> Result<(), ActorProcessingErr> {
-        match message {
-            Message::Propose(pending) => state.waiting.push_back(*pending),
-            Message::Finished(batch, decision) => {
-                state.busy = false;
-                answer(batch, decision);
-            }
-        }
-        if !state.busy && !state.waiting.is_empty() {
-            state.busy = true;
-            let batch = state.next_batch();
-            let core = state.core.clone();
-            state.tasks.spawn(async move {
-                let commands = batch.iter().map(|pending| pending.command.clone()).collect();
-                let decision = core.decide(commands).await;
-                let _ = myself.cast(Message::Finished(batch, decision));
-            });
-        }
-        Ok(())
-    }
+    Err(Failure::invalid(format!(
+        "a decision of {bytes} bytes is too large: {} are allowed; commit in smaller parts",
+        limits::ENTRY_BYTES_MAX
+    )))
 }
 
-impl ProposerState {
-    /// As many waiting commands as fit in one entry, and at least one.
-    fn next_batch(&mut self) -> Vec<Pending> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while let Some(pending) = self.waiting.front() {
-            bytes += codec::encode(&pending.command).len();
-            let full = batch.len() == limits::COMMANDS_PER_ENTRY_MAX || bytes > limits::ENTRY_BYTES_MAX;
-            if full && !batch.is_empty() {
-                break;
-            }
-            batch.extend(self.waiting.pop_front());
+/// A view may fill a frame, and an answer may carry as many as an entry has commands:
+/// each proposer fills it in from its own ledger.
+fn without_view(outcome: Outcome) -> Outcome {
+    match outcome {
+        Ok(Decided::Granted(mut lease)) => {
+            lease.view.own = Vec::new();
+            Ok(Decided::Granted(lease))
         }
-        batch
-    }
-}
-
-/// Gives each proposer its outcome. One that has gone is of no concern.
-fn answer(batch: Vec<Pending>, decision: Result<wire::Decision, Failure>) {
-    match decision {
-        Ok(wire::Decision { index, outcomes }) if outcomes.len() == batch.len() => {
-            for (pending, outcome) in batch.into_iter().zip(outcomes) {
-                let _ = pending.reply.send(Ok((index, outcome)));
-            }
-        }
-        Ok(_) => fail(batch, &Failure::internal("the leader answered for another number of commands")),
-        Err(failure) => fail(batch, &failure),
-    }
-}
-
-fn fail(batch: Vec<Pending>, failure: &Failure) {
-    for pending in batch {
-        let _ = pending.reply.send(Err(failure.clone()));
+        other => other,
     }
 }

@@ -34,12 +34,15 @@ impl Pace {
         }
     }
 
-    fn transport(self) -> Arc<TransportConfig> {
+    /// `streams`: how many the other side may open. One that dials answers no calls;
+    /// one that is dialed allows more once it knows who dialed.
+    fn transport(self, streams: u32, window_bytes: u32) -> Arc<TransportConfig> {
         let mut config = TransportConfig::default();
         config.max_idle_timeout(Some(VarInt::from_u32(self.idle_timeout_ms()).into()));
         config.keep_alive_interval(Some(self.keep_alive()));
-        config.max_concurrent_bidi_streams(VarInt::from_u32(limits::STREAMS_PER_PEER_MAX));
-        config.max_concurrent_uni_streams(VarInt::from_u32(limits::STREAMS_PER_PEER_MAX));
+        config.max_concurrent_bidi_streams(VarInt::from_u32(streams));
+        config.max_concurrent_uni_streams(VarInt::from_u32(streams));
+        config.receive_window(VarInt::from_u32(window_bytes));
         config.datagram_receive_buffer_size(None);
         Arc::new(config)
     }
@@ -68,7 +71,7 @@ impl Endpoint {
         config.rng_seed(Some(env.rng.array()));
         let server = accepts.then(|| credentials.server()).transpose()?.map(|crypto| {
             let mut server = ServerConfig::with_crypto(Arc::new(crypto));
-            server.transport_config(Pace::Idle.transport());
+            server.transport_config(Pace::Idle.transport(limits::STREAMS_PER_STRANGER_MAX, limits::WINDOW_BYTES_MIN));
             server
         });
         let socket = env.net.bind(listen).map_err(refuse)?;
@@ -113,7 +116,7 @@ impl Endpoint {
     async fn dial_one(&self, address: SocketAddr, expected: Option<PublicKey>, pace: Pace) -> Result<Peer, String> {
         let crypto = self.credentials.client(expected).map_err(|failure| failure.message)?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(pace.transport());
+        config.transport_config(pace.transport(0, limits::WINDOW_BYTES_MAX));
         let connecting =
             self.quinn.connect_with(config, address, wire::SERVER_NAME).map_err(|error| error.to_string())?;
         let connection = connecting.await.map_err(|error| error.to_string())?;

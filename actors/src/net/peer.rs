@@ -9,7 +9,7 @@ use protocol::{
     limits,
     wire::{Answer, Call, Envelope},
 };
-use quinn::{Connection, VarInt};
+use quinn::{Connection, ConnectionError, VarInt};
 
 use super::tls;
 
@@ -17,6 +17,8 @@ use super::tls;
 pub(crate) const CLOSE_DONE: VarInt = VarInt::from_u32(0);
 /// Closed because the peer does not (or no longer) belong here.
 pub(crate) const CLOSE_DENIED: VarInt = VarInt::from_u32(1);
+/// Closed because there is no room.
+pub(crate) const CLOSE_FULL: VarInt = VarInt::from_u32(3);
 /// Closed because nothing came back in time.
 pub(crate) const CLOSE_SILENT: VarInt = VarInt::from_u32(2);
 
@@ -59,19 +61,42 @@ impl Peer {
     ///
     /// Fails with `Retry` if the request may or may not have been carried out.
     pub async fn call<C: Call>(&self, call: C, patience: Duration) -> Result<C::Reply, Failure> {
+        self.ask(call, patience).await?
+    }
+
+    /// Like `call`, telling what the peer answered (inside) from what became of the
+    /// request on its way (outside).
+    pub(super) async fn ask<C: Call>(
+        &self,
+        call: C,
+        patience: Duration,
+    ) -> Result<Result<C::Reply, Failure>, Failure> {
         let request = call.into();
         let name = request.name();
         let patience_ms = patience.as_millis().try_into().unwrap_or(u32::MAX);
         let frame = codec::encode(&Envelope { patience_ms, request });
         if frame.len() > limits::FRAME_BYTES_MAX {
-            return Err(Failure::invalid(format!("a {name} request of {} bytes is too large", frame.len())));
+            return Ok(Err(Failure::invalid(format!("a {name} request of {} bytes is too large", frame.len()))));
         }
         let bytes = tokio::time::timeout(patience, self.exchange(&frame))
             .await
             .map_err(|_| Failure::retry(format!("no reply to {name} within {patience:?}")))?
-            .map_err(|reason| Failure::retry(format!("the connection broke during {name}: {reason}")))?;
-        let answer: Answer = codec::decode("reply", &bytes)?;
-        C::reply(answer?).ok_or_else(|| Failure::new(Code::Corrupt, format!("the peer answered {name} with something else")))
+            .map_err(|reason| self.broken(name, &reason))?;
+        let answer = codec::decode::<Answer>("reply", &bytes).unwrap_or_else(|error| Err(error.into()));
+        Ok(answer.and_then(|reply| {
+            let other = || Failure::new(Code::Corrupt, format!("the peer answered {name} with something else"));
+            C::reply(reply).ok_or_else(other)
+        }))
+    }
+
+    /// Why a call failed with its connection: a peer that turned us away said so.
+    fn broken(&self, name: &str, reason: &str) -> Failure {
+        match self.connection.close_reason() {
+            Some(ConnectionError::ApplicationClosed(close)) if close.error_code == CLOSE_DENIED => {
+                Failure::denied(format!("the orchestrator refuses us: {}", String::from_utf8_lossy(&close.reason)))
+            }
+            _ => Failure::retry(format!("the connection broke during {name}: {reason}")),
+        }
     }
 
     async fn exchange(&self, frame: &[u8]) -> Result<Vec<u8>, String> {

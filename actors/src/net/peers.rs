@@ -12,7 +12,7 @@ use std::{
 
 use control::records::RecordSet;
 use protocol::{
-    failure::{Code, Failure},
+    failure::Failure,
     ids::NodeId,
     records::Orchestrator,
     wire::Call,
@@ -70,12 +70,13 @@ impl Peers {
     pub async fn call<C: Call>(&self, node: NodeId, call: C, patience: Duration) -> Result<C::Reply, Failure> {
         let called = tokio::time::timeout(patience, async {
             // Leave the inner time-out to the outer one: both end at the same moment.
-            self.peer(node).await?.call(call, patience).await
+            self.peer(node).await?.ask(call, patience).await
         })
         .await
         .unwrap_or_else(|_| Err(Failure::retry(format!("orchestrator {node} did not answer within {patience:?}"))));
-        self.note(node, called.as_ref().err().is_some_and(|failure| failure.code == Code::Retry));
-        called
+        // A peer that asks us to try again is not silent.
+        self.note(node, called.is_err());
+        called?
     }
 
     /// Sends a gossip message, or loses it.

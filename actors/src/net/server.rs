@@ -1,7 +1,8 @@
 //! Serving: accepts connections and hands each call to a `Service`.
 //!
 //! Invariant: who a caller is comes from TLS, and is passed along with every
-//! message, so that the service can ask its records anew each time.
+//! message, so that the service can ask its records anew each time. What a
+//! connection asked for ends with it, and all connections end with `serve`.
 
 use std::{sync::{Arc, atomic::{AtomicU64, Ordering}}, time::Duration};
 
@@ -13,15 +14,25 @@ use protocol::{
     limits,
     wire::{Answer, Envelope, Request},
 };
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::Semaphore;
 
-use super::{endpoint::Endpoint, peer::{CLOSE_DENIED, exporter}, tls};
+use super::{
+    connections::{Connections, Rank, Ranks},
+    endpoint::Endpoint,
+    peer::{CLOSE_DENIED, exporter},
+    tls,
+};
 use crate::tasks::Tasks;
 
 /// Connections whose handshake is under way: bounds what strangers can make us compute.
 const HANDSHAKES_MAX: usize = 256;
-/// How long a caller may take to send a request.
+/// From here on, callers must first show that they are where they say: a flood from
+/// invented addresses then takes no place.
+const HANDSHAKES_TRUSTING: usize = HANDSHAKES_MAX / 4;
+/// How long a handshake may take: a few round trips, some of them lost.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a caller may take to send a request, and to read a reply.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest that a request is worked on, whatever its caller says.
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
@@ -46,78 +57,64 @@ impl Incoming {
 
 /// Answers calls.
 #[async_trait]
-pub trait Service: Send + Sync + 'static {
-    /// Answers one call.
+pub trait Service: Ranks + Send + Sync + 'static {
+    /// Answers one call. Dropped if its caller goes away.
     async fn answer(&self, incoming: Incoming) -> Answer;
     /// Takes one gossip message. Must not wait.
     fn gossip(&self, from: &PublicKey, message: Vec<u8>);
-    /// Whether a connection with this key may stay open. Asked when it is made and
-    /// again whenever `Connections::review` is called.
-    fn admits(&self, key: &PublicKey) -> bool;
     /// A connection has ended, after receiving this many bytes (UDP payloads).
     fn left(&self, key: &PublicKey, received: u64);
 }
 
-/// The connections that others have made to this node.
-#[derive(Clone, Default)]
-pub struct Connections(Arc<std::sync::Mutex<Vec<(PublicKey, Connection)>>>);
-
-impl Connections {
-    fn with<R>(&self, look: impl FnOnce(&mut Vec<(PublicKey, Connection)>) -> R) -> R {
-        look(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-    }
-
-    /// Keys with an open connection, and the bytes each has sent over it.
-    pub fn open(&self) -> Vec<(PublicKey, u64)> {
-        self.with(|all| all.iter().map(|(key, connection)| (*key, connection.stats().udp_rx.bytes)).collect())
-    }
-
-    /// Cuts every connection that the service does not admit any more.
-    pub fn review(&self, service: &dyn Service) {
-        self.with(|all| {
-            for (key, connection) in all.iter() {
-                if !service.admits(key) {
-                    connection.close(CLOSE_DENIED, b"revoked");
-                }
-            }
-        });
-    }
-}
-
-/// Accepts connections until the endpoint is closed. Its tasks end with `tasks`.
-pub async fn serve(endpoint: Endpoint, service: Arc<dyn Service>, connections: Connections, tasks: Tasks) {
+/// Accepts connections until the endpoint is closed.
+pub async fn serve(endpoint: Endpoint, service: Arc<dyn Service>, connections: Connections) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let open = Tasks::new();
     while let Some(incoming) = endpoint.accept().await {
         let Ok(permit) = handshakes.clone().try_acquire_owned() else {
             incoming.refuse();
             continue;
         };
-        let (service, connections, inner) = (service.clone(), connections.clone(), tasks.clone());
-        tasks.spawn(async move {
-            let Ok(connection) = incoming.await else { return };
+        let crowded = handshakes.available_permits() < HANDSHAKES_MAX - HANDSHAKES_TRUSTING;
+        if crowded && incoming.may_retry() && !incoming.remote_address_validated() {
+            // It fails only for addresses that were validated.
+            let _ = incoming.retry();
+            continue;
+        }
+        let (service, connections) = (service.clone(), connections.clone());
+        open.spawn(async move {
+            let shaken = tokio::time::timeout(HANDSHAKE_PATIENCE, incoming).await;
             drop(permit);
-            serve_connection(connection, service, connections, inner).await;
+            if let Ok(Ok(connection)) = shaken {
+                serve_connection(connection, service, connections).await;
+            }
         });
     }
 }
 
-async fn serve_connection(connection: Connection, service: Arc<dyn Service>, connections: Connections, tasks: Tasks) {
-    let Some(key) = tls::peer_key(&connection).filter(|key| service.admits(key)) else {
-        connection.close(CLOSE_DENIED, b"this key is not welcome here");
+async fn serve_connection(connection: Connection, service: Arc<dyn Service>, connections: Connections) {
+    let Some(key) = tls::peer_key(&connection) else {
+        connection.close(CLOSE_DENIED, b"the certificate holds no Ed25519 key");
         return;
     };
-    connections.with(|all| all.push((key, connection.clone())));
+    let Some(_place) = connections.add(key, &connection, &*service) else { return };
+    let calls = Tasks::new();
     loop {
         tokio::select! {
             stream = connection.accept_bi() => {
                 let Ok((send, receive)) = stream else { break };
                 let (service, connection) = (service.clone(), connection.clone());
-                tasks.spawn(serve_call(send, receive, key, service, connection));
+                calls.spawn(serve_call(send, receive, key, service, connection));
             }
             stream = connection.accept_uni() => {
                 let Ok(mut receive) = stream else { break };
+                if service.rank(&key) != Rank::Member {
+                    // Already stopped, if this fails.
+                    let _ = receive.stop(VarInt::from_u32(0));
+                    continue;
+                }
                 let service = service.clone();
-                tasks.spawn(async move {
+                calls.spawn(async move {
                     if let Ok(Ok(message)) =
                         tokio::time::timeout(REQUEST_PATIENCE, receive.read_to_end(limits::GOSSIP_BYTES_MAX)).await
                     {
@@ -127,8 +124,6 @@ async fn serve_connection(connection: Connection, service: Arc<dyn Service>, con
             }
         }
     }
-    let stable = connection.stable_id();
-    connections.with(|all| all.retain(|(_, other)| other.stable_id() != stable));
     service.left(&key, connection.stats().udp_rx.bytes);
 }
 
@@ -139,7 +134,8 @@ async fn serve_call(
     service: Arc<dyn Service>,
     connection: Connection,
 ) {
-    let read = tokio::time::timeout(REQUEST_PATIENCE, receive.read_to_end(limits::FRAME_BYTES_MAX)).await;
+    let bytes_max = service.rank(&caller).request_bytes_max();
+    let read = tokio::time::timeout(REQUEST_PATIENCE, receive.read_to_end(bytes_max)).await;
     let answer = match read {
         Ok(Ok(bytes)) => match codec::decode::<Envelope>("request", &bytes) {
             Ok(Envelope { patience_ms, request }) => {
@@ -160,8 +156,11 @@ async fn serve_call(
         let answer: Answer = Err(Failure::internal("the reply is larger than a frame may be"));
         frame = codec::encode(&answer);
     }
-    if send.write_all(&frame).await.is_ok() {
+    // A caller that does not read its reply must not keep it here.
+    if let Ok(Ok(())) = tokio::time::timeout(REQUEST_PATIENCE, send.write_all(&frame)).await {
         let _ = send.finish();
+    } else {
+        let _ = send.reset(VarInt::from_u32(0));
     }
 }
 

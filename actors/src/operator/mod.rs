@@ -5,13 +5,15 @@
 
 mod acts;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use env::Env;
 use protocol::{
     codec,
+    commands::SnapshotRecord,
     failure::{Code, Failure},
     ids::{ClientId, ClusterId, PublicKey},
+    limits,
     records::{Admin, Keyset, Orchestrator, Payload, Record, RecordBody, SecretId, SharedSecret, Subject},
     sealed,
     sign::Signer,
@@ -60,13 +62,22 @@ pub async fn init(
     let endpoint = Endpoint::bind(env, &identity, any_port(&addresses), false)?;
     let made = async {
         let mut orchestrators = Vec::new();
+        let mut adopted = None;
         for candidate in candidates {
-            orchestrators.push(meet(&endpoint, candidate).await?);
+            let met = meet(&endpoint, candidate, &root.public()).await?;
+            orchestrators.push(met.0);
+            adopted = adopted.or(met.1);
         }
         let admins = vec![Admin { name: admin_name.into(), key: identity.key() }];
         let keyset = Keyset { name: name.into(), admins, orchestrators: orchestrators.clone() };
         let cluster = ClusterId::of_root(&root.public());
-        let record = Record::sign(root, RecordBody { cluster, version: 1, payload: Payload::Keyset(keyset) });
+        // Some may have been adopted before an earlier attempt was interrupted: what was
+        // signed then is what the others get.
+        let record = match adopted {
+            Some(record) if names_the_same(&record, &keyset) => record,
+            Some(_) => return Err(Failure::invalid("this cluster was begun with other orchestrators: name the same ones")),
+            None => Record::sign(root, RecordBody { cluster, version: 1, payload: Payload::Keyset(keyset) }),
+        };
         for (orchestrator, candidate) in orchestrators.iter().zip(candidates) {
             let adopt = wire::Adopt { keyset: record.signed().clone(), root: root.public(), genesis: true };
             adopt_one(env, &endpoint, orchestrator, adopt).await.map_err(|failure| about(candidate, failure))?;
@@ -78,17 +89,36 @@ pub async fn init(
     made
 }
 
-async fn meet(endpoint: &Endpoint, candidate: &Candidate) -> Result<Orchestrator, Failure> {
+/// Whether a keyset was made for the same nodes and admins.
+fn names_the_same(record: &Record, keyset: &Keyset) -> bool {
+    let keys = |keyset: &Keyset| -> BTreeSet<PublicKey> {
+        let nodes = keyset.orchestrators.iter().map(|orchestrator| orchestrator.key);
+        nodes.chain(keyset.admins.iter().map(|admin| admin.key)).collect()
+    };
+    matches!(record.payload(), Payload::Keyset(known) if keys(known) == keys(keyset))
+}
+
+/// Asks a node for its card, and for the keyset by which this root has adopted it.
+async fn meet(
+    endpoint: &Endpoint,
+    candidate: &Candidate,
+    root: &PublicKey,
+) -> Result<(Orchestrator, Option<Record>), Failure> {
     let dialed = endpoint.dial(&candidate.address, candidate.key, Pace::Busy, PATIENCE).await;
     let peer = dialed.map_err(|failure| about(candidate, failure))?;
     let hello = peer.call(wire::Hello { agent: AGENT.into() }, PATIENCE).await;
     let welcome = hello.map_err(|failure| about(candidate, failure))?;
-    if welcome.keyset.is_some() {
-        return Err(Failure::invalid(format!(
-            "the node at {} belongs to a cluster already: start it with an empty data directory",
-            candidate.address
-        )));
-    }
+    let own = |keyset| Record::open(keyset, &ClusterId::of_root(root)).ok().filter(|record| record.author() == root);
+    let adopted = match welcome.keyset.map(own) {
+        None => None,
+        Some(Some(record)) => Some(record),
+        Some(None) => {
+            return Err(Failure::invalid(format!(
+                "the node at {} belongs to another cluster: start it with an empty data directory",
+                candidate.address
+            )));
+        }
+    };
     let orchestrator = Orchestrator {
         name: candidate.name.clone(),
         key: *peer.key(),
@@ -97,7 +127,7 @@ async fn meet(endpoint: &Endpoint, candidate: &Candidate) -> Result<Orchestrator
         address: candidate.address.clone(),
     };
     peer.close();
-    Ok(orchestrator)
+    Ok((orchestrator, adopted))
 }
 
 /// Hands the adoption to one node. Repeated until it is taken, since a cluster of
@@ -144,7 +174,7 @@ impl Operator {
         let identity = Identity::of_operator(admin_seed);
         let endpoint = Endpoint::bind(env, &identity, any_port(&trust.addresses), false)?;
         let cluster = ClusterId::of_root(&trust.root);
-        let link = Link::new(env, endpoint.clone(), trust);
+        let link = Link::new(env, endpoint.clone(), trust, Pace::Busy);
         Ok(Self { env: env.clone(), signer: Signer::from_seed(&admin_seed), cluster, endpoint, link })
     }
 
@@ -166,8 +196,22 @@ impl Operator {
     /// The winning records about these subjects; of all if there are none. Each is
     /// checked to be signed for this cluster.
     pub async fn records(&self, subjects: Vec<Subject>) -> Result<Vec<Record>, Failure> {
-        let signed = self.call(wire::GetRecords { subjects }).await?;
-        signed.into_iter().map(|signed| Ok(Record::open(signed, &self.cluster)?)).collect()
+        let mut records: Vec<Record> = Vec::new();
+        loop {
+            let after = records.last().map(Record::subject);
+            let page = self.call(wire::GetRecords { subjects: subjects.clone(), after }).await?;
+            let more = page.more && !page.items.is_empty();
+            for signed in page.items {
+                let record = Record::open(signed, &self.cluster)?;
+                if after.is_some_and(|after| record.subject() <= after) || records.len() >= limits::LIST_ITEMS_MAX {
+                    return Err(Failure::new(Code::Corrupt, "the orchestrator's list of records does not end"));
+                }
+                records.push(record);
+            }
+            if !more {
+                return Ok(records);
+            }
+        }
     }
 
     /// The newest keyset.
@@ -208,12 +252,17 @@ impl Operator {
 
     /// Everyone who is enrolled.
     pub async fn clients(&self) -> Result<Vec<wire::ClientStatus>, Failure> {
-        self.call(wire::ListClients {}).await
+        let page = |last: Option<&wire::ClientStatus>| wire::ListClients { after: last.map(|last| last.enrollment.client) };
+        self.link.list(page).await
     }
 
     /// A client's decided snapshots.
-    pub async fn snapshots(&self, client: ClientId) -> Result<Vec<protocol::commands::SnapshotRecord>, Failure> {
-        self.call(wire::ListSnapshots { client: Some(client) }).await
+    pub async fn snapshots(&self, client: ClientId) -> Result<Vec<SnapshotRecord>, Failure> {
+        let page = |last: Option<&SnapshotRecord>| wire::ListSnapshots {
+            client: Some(client),
+            after: last.map(|last| last.id),
+        };
+        self.link.list(page).await
     }
 
     /// Asks every orchestrator of the newest keyset how it sees the cluster.

@@ -1,6 +1,6 @@
 //! What an orchestrator does without being asked: while it leads the log, it
 //! admits a newer keyset and closes leases that are overdue; always, it erases
-//! expired release values and cuts connections whose key has no standing any more.
+//! release values that nobody needs any more and cuts connections whose key has no standing any more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,8 +22,6 @@ pub async fn start(desk: Desk, service: Arc<dyn Service>, supervisor: &ActorCell
 
 enum Message {
     Tick,
-    /// The records changed: someone may have been revoked.
-    Review,
 }
 
 struct Clerk;
@@ -40,41 +38,43 @@ impl Actor for Clerk {
     type Arguments = State;
 
     async fn pre_start(&self, myself: ActorRef<Message>, state: State) -> Result<State, ActorProcessingErr> {
-        let (clock, mut changes) = (state.desk.env.clock.clone(), state.desk.records.changes());
+        // Beside the chores, which wait for a majority: a revocation must not.
+        let (desk, service) = (state.desk.clone(), state.service.clone());
+        let mut changes = desk.records.changes();
         state.tasks.spawn(async move {
-            loop {
-                let message = tokio::select! {
-                    () = clock.sleep(INTERVAL) => Message::Tick,
-                    changed = changes.changed() => if changed.is_ok() { Message::Review } else { return },
-                };
-                if myself.cast(message).is_err() {
-                    return;
-                }
+            while changes.changed().await.is_ok() {
+                desk.connections.review(&*service);
             }
         });
+        state.tick_later(&myself);
         Ok(state)
     }
 
     async fn handle(
         &self,
-        _: ActorRef<Message>,
-        message: Message,
+        myself: ActorRef<Message>,
+        Message::Tick: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match message {
-            Message::Review => state.desk.connections.review(&*state.service),
-            Message::Tick => {
-                if state.desk.log.leads() {
-                    state.lead().await;
-                }
-                state.desk.vault.sweep(state.desk.env.clock.now()).await.map_err(|failure| failure.message)?;
-            }
+        if state.desk.log.leads() {
+            state.lead().await;
         }
+        state.desk.sweep_vault().await.map_err(|failure| failure.message)?;
+        state.tick_later(&myself);
         Ok(())
     }
 }
 
 impl State {
+    /// The next round comes a while after this one is done, however long it took.
+    fn tick_later(&self, myself: &ActorRef<Message>) {
+        let (clock, myself) = (self.desk.env.clock.clone(), myself.clone());
+        self.tasks.spawn(async move {
+            clock.sleep(INTERVAL).await;
+            let _ = myself.cast(Message::Tick);
+        });
+    }
+
     /// One round of the leader's chores. What fails is tried again in the next.
     async fn lead(&self) {
         let now = self.desk.env.clock.now();
@@ -89,6 +89,7 @@ impl State {
         for command in commands {
             if let Err(failure) = self.desk.log.propose(command).await {
                 tracing::warn!(%failure, "an overdue lease was not closed");
+                return;
             }
         }
     }

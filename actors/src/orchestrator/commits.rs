@@ -45,6 +45,7 @@ pub fn read(bytes: &[u8], commit_key: &PublicKey) -> Result<ReadCommit, Failure>
         lease: body.lease,
         sequence: body.sequence,
         previous: body.previous,
+        lineage: body.lineage,
         complete: body.complete,
         segments: Some(body.segments),
     })

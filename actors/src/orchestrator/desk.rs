@@ -4,19 +4,20 @@
 //! only mean that this replica lags is given after a linearizable look (`sync`),
 //! never before.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use control::{Standing, commit_check, ledger, may, tickets};
 use env::Env;
 use protocol::{
-    commands::{Command, Decided, Enrollment},
+    commands::{Command, Decided, Enrollment, SnapshotRecord},
     failure::{Code, Failure},
     ids::{ClientId, NodeId, PublicKey, RepositoryId, SnapshotId, TokenId},
-    limits,
-    records::{Payload, Record, SecretId, Subject},
+    records::{Payload, Record, SecretId, Subject, TokenTerms},
     sign::Signed,
     wire::{self, Answer, Reply, Request},
 };
+
+use tokio::sync::Semaphore;
 
 use super::{gossip::Gossip, records::Records, stewards::Stewards, vault::Vault};
 use crate::{
@@ -46,6 +47,8 @@ pub struct Desk {
     pub stewards: Stewards,
     /// Release values.
     pub vault: Vault,
+    /// Turns at reading a commit object: each may be as large as an object may be.
+    pub fetches: Arc<Semaphore>,
     /// Who is connected.
     pub connections: Connections,
     /// Bytes from clients over connections that have ended.
@@ -79,7 +82,7 @@ impl Desk {
             Request::Submit(call) => self.submit(call).await.map(Reply::Submitted),
             Request::PutRelease(call) => self.put_release(&caller, call).await.map(Reply::PuttedRelease),
             Request::Status(_) => Ok(Reply::StatusIs(self.status())),
-            Request::ListClients(_) => self.list_clients().await.map(Reply::Clients),
+            Request::ListClients(call) => self.list_clients(&call).await.map(Reply::Clients),
             Request::GetRecords(call) => Ok(Reply::Records(self.get_records(&call))),
             Request::Raft(call) => self.log.take_raft(&call).await.map(Reply::Rafted),
             Request::Propose(call) => self.log.take_proposals(call.commands).await.map(Reply::Proposed),
@@ -89,7 +92,6 @@ impl Desk {
                 self.records.insert(records).await.map(Reply::Pushed)
             }
             Request::Pull(call) => Ok(Reply::Pulled(self.pull(&call))),
-            Request::EraseRelease(call) => self.vault.erase(call.token).await.map(Reply::ErasedRelease),
         }
     }
 
@@ -117,18 +119,22 @@ impl Desk {
         if redemption.keys.tls != caller.incoming.caller {
             return Err(Failure::denied("the redemption names another TLS key than the connection shows"));
         }
-        let terms = {
-            let records = self.records.set().read();
-            if records.token_revoked(&redemption.token) {
-                return Err(Failure::denied("the token was revoked: ask the operator for a new one"));
+        let subject = Subject::Token(redemption.token);
+        let known = || self.records.set().read().winner(&subject).map(|record| record.signed().clone());
+        let terms = match known() {
+            Some(terms) => terms,
+            None => {
+                self.fetch(&subject).await;
+                known().ok_or_else(|| {
+                    Failure::not_found(
+                        "this cluster does not know the token: it is wrong, or was made while this orchestrator was cut off",
+                    )
+                })?
             }
-            records.winner(&Subject::Token(redemption.token)).map(|record| record.signed().clone())
         };
-        let terms = terms.ok_or_else(|| {
-            Failure::not_found(
-                "this cluster does not know the token: it is wrong, or was made seconds ago and has not arrived here",
-            )
-        })?;
+        if self.records.set().read().token_revoked(&redemption.token) {
+            return Err(Failure::denied("the token was revoked: ask the operator for a new one"));
+        }
         // The terms' author must be an admin of the keyset that the log has admitted.
         self.admit_newest().await?;
         match self.log.propose(Command::Redeem { terms, redemption: call.redemption }).await? {
@@ -168,31 +174,59 @@ impl Desk {
 
     async fn acknowledge(&self, caller: &Caller<'_>, token: TokenId) -> Result<(), Failure> {
         let client = caller.client()?;
-        let uses = self.records.set().read().token(&token).map_or(u32::MAX, |terms| terms.uses);
-        let erased = self.vault.acknowledge(token, client, uses).await?;
-        if erased {
-            self.tell_others(wire::EraseRelease { token }).await;
+        match self.log.propose(Command::Acknowledge { client, token }).await? {
+            Decided::Acknowledged => Ok(()),
+            other => Err(unexpected(&other)),
         }
-        Ok(())
     }
 
+    /// Keeps a release value here and, from an admin, at a majority: any majority then
+    /// has one that can give it out.
     async fn put_release(&self, caller: &Caller<'_>, call: wire::PutRelease) -> Result<(), Failure> {
         self.vault.put(call.clone()).await?;
-        if matches!(caller.standing, Standing::Admin(_)) {
-            self.tell_others(call).await;
+        if !matches!(caller.standing, Standing::Admin(_)) {
+            return Ok(());
         }
-        Ok(())
+        let (roster, kept) = (self.peers.others().len() + 1, self.tell_others(call).await.len() + 1);
+        if kept > roster / 2 {
+            return Ok(());
+        }
+        Err(Failure::retry(format!(
+            "only {kept} of {roster} orchestrators could keep the token's release value: try again once a majority runs"
+        )))
     }
 
-    /// Passes something on to every other orchestrator that answers soon.
-    async fn tell_others<C: wire::Call + Sync>(&self, call: C) {
+    /// Erases release values that nobody needs any more.
+    pub async fn sweep_vault(&self) -> Result<(), Failure> {
+        let is_done = |token: &TokenId| {
+            let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
+            let all_welcomed = |terms: &TokenTerms| ledger.welcomed(token) >= terms.uses;
+            records.token_revoked(token) || records.token(token).is_some_and(all_welcomed)
+        };
+        self.vault.sweep(self.env.clock.now(), is_done).await
+    }
+
+    /// Passes something on to every other orchestrator. Returns what those said that
+    /// answered soon.
+    async fn tell_others<C: wire::Call + Sync>(&self, call: C) -> Vec<C::Reply> {
         let calls = self.peers.others().into_iter().map(|other| {
             let (peers, call) = (self.peers.clone(), call.clone());
-            async move {
-                let _ = peers.call(other.id(), call, PASS_ON_PATIENCE).await;
-            }
+            async move { peers.call(other.id(), call, PASS_ON_PATIENCE).await.ok() }
         });
-        futures_util::future::join_all(calls).await;
+        futures_util::future::join_all(calls).await.into_iter().flatten().collect()
+    }
+
+    /// Asks the others for the record of a subject that has not arrived here.
+    async fn fetch(&self, subject: &Subject) {
+        let found = self.tell_others(wire::GetRecords { subjects: vec![*subject], after: None }).await;
+        for page in found {
+            // Records that do not verify are left out: their sender is of no use to us.
+            if let Ok(records) = self.records.open(page.items)
+                && let Err(failure) = self.records.insert(records).await
+            {
+                tracing::warn!(%failure, "a record that was missing here could not be kept");
+            }
+        }
     }
 
     // ---- backups
@@ -212,7 +246,7 @@ impl Desk {
     async fn grant(&self, caller: &Caller<'_>, call: wire::Grant) -> Result<protocol::commands::Lease, Failure> {
         let client = caller.client()?;
         self.check_repository(&client, &call.repository)?;
-        match self.log.propose(Command::Grant { client, repository: call.repository }).await? {
+        match self.log.propose(Command::Grant { client, repository: call.repository, lineage: call.lineage }).await? {
             Decided::Granted(lease) => Ok(lease),
             other => Err(unexpected(&other)),
         }
@@ -260,8 +294,12 @@ impl Desk {
         self.checked(|| self.check_lease(&client, &call)).await?;
         let steward = self.stewards.of(&call.repository)?;
         let path = protocol::names::Place::Snapshot(client).object(call.commit.object).to_string();
-        let bytes = super::commits::fetch(&*steward, &path).await?;
-        let read = super::commits::read(&bytes, &commit_key)?;
+        let read = {
+            let busy = |_| Failure::retry("this orchestrator is shutting down");
+            let _turn = self.fetches.acquire().await.map_err(busy)?;
+            let bytes = super::commits::fetch(&*steward, &path).await?;
+            super::commits::read(&bytes, &commit_key)?
+        };
         let expected = commit_check::Expected {
             client: &client,
             commit_key: &commit_key,
@@ -310,7 +348,7 @@ impl Desk {
         &self,
         caller: &Caller<'_>,
         call: &wire::ListSnapshots,
-    ) -> Result<Vec<protocol::commands::SnapshotRecord>, Failure> {
+    ) -> Result<wire::Page<SnapshotRecord>, Failure> {
         let client = match (caller.standing.client(), call.client) {
             (Some(own), None) => own,
             (Some(own), Some(asked)) if own == asked => own,
@@ -319,7 +357,15 @@ impl Desk {
             (None, None) => return Err(Failure::invalid("say whose snapshots to list")),
         };
         self.log.sync().await?;
-        Ok(self.log.ledger().read().snapshots(&client).into_iter().cloned().collect())
+        let ledger = self.log.ledger().read();
+        let snapshots = ledger.snapshots(&client);
+        let start = match call.after {
+            None => 0,
+            Some(after) => 1 + snapshots.iter().position(|snapshot| snapshot.id == after).ok_or_else(|| {
+                Failure::not_found(format!("snapshot {after}, after which to list, does not exist: list from the start"))
+            })?,
+        };
+        Ok(wire::Page::of(snapshots.into_iter().skip(start).cloned()))
     }
 
     // ---- administration
@@ -331,7 +377,7 @@ impl Desk {
         self.records.insert(records).await?;
         // Whoever acts on a fresh record next may ask any orchestrator: those that are
         // alive have it when this returns, the others pull it when they are back.
-        self.tell_others(push).await;
+        let _ = self.tell_others(push).await;
         Ok(())
     }
 
@@ -350,9 +396,9 @@ impl Desk {
         Ok(())
     }
 
-    async fn list_clients(&self) -> Result<Vec<wire::ClientStatus>, Failure> {
+    async fn list_clients(&self, call: &wire::ListClients) -> Result<wire::Page<wire::ClientStatus>, Failure> {
         self.log.sync().await?;
-        let connected: Vec<ClientId> =
+        let connected: BTreeSet<ClientId> =
             self.connections.open().iter().map(|(key, _)| ClientId::of_key(key)).collect();
         let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
         let status = |enrollment: &Enrollment| wire::ClientStatus {
@@ -363,20 +409,21 @@ impl Desk {
             newest: ledger.snapshot_newest(&enrollment.client).map(|snapshot| snapshot.at),
             lease: ledger.leases(&enrollment.client).next().map(|lease| lease.id),
         };
-        Ok(ledger.enrollments().map(status).collect())
+        let rest = ledger.enrollments().skip_while(|enrollment| call.after.is_some_and(|after| enrollment.client <= after));
+        Ok(wire::Page::of(rest.map(status)))
     }
 
-    fn get_records(&self, call: &wire::GetRecords) -> Vec<Signed> {
+    fn get_records(&self, call: &wire::GetRecords) -> wire::Page<Signed> {
         let records = self.records.set().read();
-        let wanted = |record: &&Record| call.subjects.is_empty() || call.subjects.contains(&record.subject());
-        let public = |record: &&Record| !matches!(record.subject(), Subject::Secret(SecretId::StorageMinting(_)));
-        records
-            .winners()
-            .filter(wanted)
-            .filter(|record| !call.subjects.is_empty() || public(record))
-            .take(limits::RECORDS_PER_FRAME_MAX)
-            .map(|record| record.signed().clone())
-            .collect()
+        let rest = |subject: &Subject| call.after.is_none_or(|after| *subject > after);
+        if call.subjects.is_empty() {
+            let public = |subject: &Subject| !matches!(subject, Subject::Secret(SecretId::StorageMinting(_)));
+            let listed = records.winners().filter(|record| rest(&record.subject()) && public(&record.subject()));
+            return wire::Page::of(listed.map(|record| record.signed().clone()));
+        }
+        let subjects: BTreeSet<Subject> = call.subjects.iter().copied().filter(rest).collect();
+        let found = subjects.iter().filter_map(|subject| records.winner(subject));
+        wire::Page::of(found.map(|record| record.signed().clone()))
     }
 
     fn pull(&self, call: &wire::Pull) -> Vec<Signed> {

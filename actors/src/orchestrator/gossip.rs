@@ -1,8 +1,12 @@
 //! Membership, failure detection and digests of the records, by chitchat over QUIC.
 //!
 //! A gossip peer can rewrite another's keys, and a malformed message can panic the
-//! gossip task. So only orchestrators may speak it, what it carries is a hint and
-//! never a fact, and a dead task ends this actor, whose supervisor starts it anew.
+//! gossip task. So only orchestrators may speak it, and what it carries is a hint and
+//! never a fact.
+//!
+//! Invariant: a gossip task that died is started anew, as a new life of this node,
+//! and nothing else ends with it: an orchestrator that gossips nonsense must not stop
+//! the others from deciding.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,16 +36,21 @@ const GRACE: Duration = Duration::from_secs(15 * 60);
 /// Gossip messages that wait to be read; more are dropped, as UDP would.
 const INBOX_MAX: usize = 256;
 const DIGEST_KEY: &str = "records";
+/// Between the death of the gossip task and the next.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+type Inbox = mpsc::Sender<(SocketAddr, ChitchatMessage)>;
 
 /// A handle to gossip.
 #[derive(Clone)]
 pub struct Gossip {
     alive: Shared<BTreeSet<NodeId>>,
-    inbox: mpsc::Sender<(SocketAddr, ChitchatMessage)>,
+    inbox: Shared<Option<Inbox>>,
     addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
 }
 
 /// What gossip is started with.
+#[derive(Clone)]
 pub struct Start {
     /// The cluster.
     pub cluster: ClusterId,
@@ -50,7 +59,7 @@ pub struct Start {
     /// How often this node has started: tells its lives apart.
     pub generation: u64,
     /// The roster's addresses, this node's own among them.
-    pub addresses: BTreeMap<NodeId, SocketAddr>,
+    pub addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
 }
 
 impl Gossip {
@@ -62,33 +71,22 @@ impl Gossip {
         records: Records,
         supervisor: &ActorCell,
     ) -> Result<Self, Failure> {
-        let (inbox, receive) = mpsc::channel(INBOX_MAX);
-        let addresses = Arc::new(start.addresses);
-        let gossip = Self { alive: Shared::new(BTreeSet::new()), inbox, addresses: addresses.clone() };
-        let me = addresses
-            .get(&start.me)
-            .copied()
-            .ok_or_else(|| Failure::invalid("this node is not in the roster: its keyset does not name it"))?;
-        let transport = Quic { peers, addresses: addresses.clone(), receive: Mutex::new(Some(receive)) };
-        let config = ChitchatConfig {
-            chitchat_id: ChitchatId {
-                node_id: start.me.to_string().into(),
-                generation_id: start.generation,
-                gossip_advertise_addr: me,
-            },
-            cluster_id: start.cluster.to_string(),
-            gossip_interval: INTERVAL,
-            listen_addr: me,
-            seed_nodes: addresses.values().filter(|address| **address != me).map(SocketAddr::to_string).collect(),
-            failure_detector_config: FailureDetectorConfig { initial_interval: INTERVAL, ..Default::default() },
-            marked_for_deletion_grace_period: GRACE,
-            catchup_callback: None,
-            extra_liveness_predicate: None,
+        let gossip = Self {
+            alive: Shared::new(BTreeSet::new()),
+            inbox: Shared::new(None),
+            addresses: start.addresses.clone(),
         };
-        let handle = spawn_chitchat(config, Vec::new(), &transport)
-            .await
-            .map_err(|error| Failure::internal(format!("cannot start gossip: {error}")))?;
-        let state = State { env: env.clone(), handle, me: start.me, alive: gossip.alive.clone(), records, tasks: Tasks::new() };
+        let (handle, inbox) = spawn(&start, &peers).await?;
+        gossip.inbox.write(|place| *place = Some(inbox));
+        let state = State {
+            env: env.clone(),
+            start,
+            peers,
+            handle,
+            gossip: gossip.clone(),
+            records,
+            tasks: Tasks::new(),
+        };
         Actor::spawn_linked(None, Gossiper, state, supervisor.clone())
             .await
             .map_err(|error| Failure::internal(format!("cannot start gossip: {error}")))?;
@@ -103,10 +101,41 @@ impl Gossip {
     /// Takes a message from an orchestrator. Never waits; a full inbox drops it.
     pub fn take(&self, from: NodeId, message: &[u8]) {
         let Some(address) = self.addresses.get(&from) else { return };
-        if let Ok(message) = ChitchatMessage::deserialize(&mut &*message) {
-            let _ = self.inbox.try_send((*address, message));
+        let inbox = self.inbox.read().clone();
+        if let (Some(inbox), Ok(message)) = (inbox, ChitchatMessage::deserialize(&mut &*message)) {
+            let _ = inbox.try_send((*address, message));
         }
     }
+}
+
+/// Starts a gossip task, and makes the inbox that it reads.
+async fn spawn(start: &Start, peers: &Peers) -> Result<(ChitchatHandle, Inbox), Failure> {
+    let Start { cluster, me, generation, addresses } = start;
+    let own = addresses.get(me).copied().ok_or_else(|| {
+        Failure::retry("this node's own address in the keyset cannot be resolved: check its name service")
+    })?;
+    let (inbox, receive) = mpsc::channel(INBOX_MAX);
+    let transport =
+        Quic { peers: peers.clone(), addresses: addresses.clone(), receive: Mutex::new(Some(receive)) };
+    let config = ChitchatConfig {
+        chitchat_id: ChitchatId {
+            node_id: me.to_string().into(),
+            generation_id: *generation,
+            gossip_advertise_addr: own,
+        },
+        cluster_id: cluster.to_string(),
+        gossip_interval: INTERVAL,
+        listen_addr: own,
+        seed_nodes: addresses.values().filter(|address| **address != own).map(SocketAddr::to_string).collect(),
+        failure_detector_config: FailureDetectorConfig { initial_interval: INTERVAL, ..Default::default() },
+        marked_for_deletion_grace_period: GRACE,
+        catchup_callback: None,
+        extra_liveness_predicate: None,
+    };
+    let handle = spawn_chitchat(config, Vec::new(), &transport)
+        .await
+        .map_err(|error| Failure::internal(format!("cannot start gossip: {error}")))?;
+    Ok((handle, inbox))
 }
 
 /// chitchat's transport: one unidirectional stream for each message.
@@ -149,15 +178,17 @@ impl Socket for QuicSocket {
 enum Message {
     Tick,
     Died(String),
+    Restart,
 }
 
 struct Gossiper;
 
 struct State {
     env: Env,
+    start: Start,
+    peers: Peers,
     handle: ChitchatHandle,
-    me: NodeId,
-    alive: Shared<BTreeSet<NodeId>>,
+    gossip: Gossip,
     records: Records,
     tasks: Tasks,
 }
@@ -168,11 +199,7 @@ impl Actor for Gossiper {
     type Arguments = State;
 
     async fn pre_start(&self, myself: ActorRef<Message>, state: State) -> Result<State, ActorProcessingErr> {
-        let (death, watcher) = (state.handle.termination_watcher(), myself.clone());
-        state.tasks.spawn(async move {
-            let reason = death.await.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
-            let _ = watcher.cast(Message::Died(reason));
-        });
+        state.watch(&myself);
         let (clock, mut changes) = (state.env.clock.clone(), state.records.changes());
         state.tasks.spawn(async move {
             loop {
@@ -190,13 +217,30 @@ impl Actor for Gossiper {
 
     async fn handle(
         &self,
-        _: ActorRef<Message>,
+        myself: ActorRef<Message>,
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Tick => state.tick().await,
-            Message::Died(reason) => return Err(format!("the gossip task died: {reason}").into()),
+            Message::Died(reason) => {
+                tracing::warn!(reason, "the gossip task died; starting another");
+                state.gossip.inbox.write(|place| *place = None);
+                state.gossip.alive.write(BTreeSet::clear);
+                let clock = state.env.clock.clone();
+                state.tasks.spawn(async move {
+                    clock.sleep(RESTART_PAUSE).await;
+                    let _ = myself.cast(Message::Restart);
+                });
+            }
+            Message::Restart => {
+                // What it knew may be what killed it: nothing is taken over.
+                state.start.generation += 1;
+                let (handle, inbox) = spawn(&state.start, &state.peers).await?;
+                state.handle = handle;
+                state.gossip.inbox.write(|place| *place = Some(inbox));
+                state.watch(&myself);
+            }
         }
         Ok(())
     }
@@ -208,11 +252,35 @@ impl Actor for Gossiper {
 }
 
 impl State {
+    fn watch(&self, myself: &ActorRef<Message>) {
+        let (death, watcher) = (self.handle.termination_watcher(), myself.clone());
+        self.tasks.spawn(async move {
+            let reason = death.await.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+            let _ = watcher.cast(Message::Died(reason));
+        });
+    }
+
+    /// Says in the log who went and who came back: the operator's first look.
+    fn note_alive(&self, now: BTreeSet<NodeId>) {
+        self.gossip.alive.write(|alive| {
+            for node in alive.difference(&now).filter(|node| **node != self.start.me) {
+                tracing::warn!(%node, "an orchestrator does not answer any more");
+            }
+            for node in now.difference(alive).filter(|node| **node != self.start.me) {
+                tracing::info!(%node, "an orchestrator answers");
+            }
+            *alive = now;
+        });
+    }
+
     /// Publishes this node's digests, notes who is alive, and pulls where digests differ.
     async fn tick(&mut self) {
+        if self.gossip.inbox.read().is_none() {
+            return;
+        }
         let mine = self.records.set().read().shard_digests().map(|digest| first_eight(&digest));
         let text = encode(&mine);
-        let me = self.me;
+        let me = self.start.me;
         let others: Vec<(NodeId, Option<String>)> = self
             .handle
             .with_chitchat(|chitchat| {
@@ -229,7 +297,9 @@ impl State {
                     .collect()
             })
             .await;
-        self.alive.write(|alive| *alive = others.iter().map(|(node, _)| *node).collect());
+        // Gossip may tell of nodes that nobody named.
+        let others: Vec<_> = others.into_iter().filter(|(node, _)| self.start.addresses.contains_key(node)).collect();
+        self.note_alive(others.iter().map(|(node, _)| *node).collect());
         for (node, digest) in others {
             let theirs = digest.as_deref().and_then(decode);
             if let Some(theirs) = theirs.filter(|theirs| node != me && *theirs != mine) {

@@ -4,12 +4,13 @@
 //! its seat: records, log, gossip, vault, and a desk that answers with them.
 //!
 //! Invariant: a seat is whole or it is not there. If one of its actors fails, all
-//! of them end, and the seat is opened again from disk; callers meanwhile are told
-//! to retry.
+//! of them end, what callers had under way ends, and the seat is opened again from
+//! disk; callers meanwhile are told to retry.
 
 mod clerk;
 mod commits;
 mod desk;
+mod front;
 mod gossip;
 mod records;
 mod stewards;
@@ -17,31 +18,30 @@ mod vault;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use control::{Ledger, Standing};
+use control::Ledger;
 use env::Env;
 use protocol::{
     codec,
     failure::Failure,
-    ids::{ClusterId, NodeId, PublicKey},
+    ids::{ClusterId, NodeId},
     records::{Payload, Record},
-    wire::{self, Answer, Reply, Request},
+    wire,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::sync::Semaphore;
 
 use self::{
     desk::Desk,
+    front::Front,
     gossip::Gossip,
     records::{Loaded, Records},
     stewards::Stewards,
     vault::Vault,
 };
 use crate::{
-    AGENT,
     identity::{Identity, storage_failure},
     log::Log,
-    net::{Connections, Endpoint, Incoming, Meter, Peers, Service, server},
-    shared::Shared,
+    net::{Connections, Endpoint, Meter, Peers, server},
     tasks::Tasks,
 };
 
@@ -49,6 +49,8 @@ use crate::{
 /// to know which cluster it belongs to. `version ‖ postcard(Membership)`.
 const CLUSTER_FILE: &str = "cluster";
 const GENERATION_FILE: &str = "generation";
+/// Commit objects read at the same time.
+const COMMIT_FETCHES_MAX: usize = 8;
 /// Between the end of a seat and the attempt to open it again.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// The incarnation of a ledger that was never rebuilt.
@@ -107,13 +109,7 @@ impl Actor for Orchestrator {
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { env, identity, endpoint } = arguments;
         let client_bytes = Arc::new(Meter::default());
-        let front = Arc::new(Front {
-            card: identity.card(),
-            me: identity.node(),
-            desk: Shared::new(None),
-            client_bytes: client_bytes.clone(),
-            actor: myself.clone(),
-        });
+        let front = Arc::new(Front::new(identity.clone(), client_bytes.clone(), myself.clone()));
         let mut state = State {
             membership: read_membership(&env)?,
             env,
@@ -128,8 +124,7 @@ impl Actor for Orchestrator {
         if state.membership.is_some() {
             state.open_seat(&myself).await?;
         }
-        let serving = server::serve(endpoint, front, state.connections.clone(), state.tasks.clone());
-        state.tasks.spawn(serving);
+        state.tasks.spawn(server::serve(endpoint, front, state.connections.clone()));
         Ok(state)
     }
 
@@ -178,12 +173,16 @@ impl Actor for Orchestrator {
 
 impl State {
     async fn adopt(&mut self, myself: &ActorRef<Message>, adopt: wire::Adopt) -> Result<(), Failure> {
-        check_adoption(&adopt, &self.identity)?;
         match &self.membership {
-            Some(known) if known.root == adopt.root => return Ok(()),
-            Some(_) => {
+            Some(known) if known.root != adopt.root => {
                 return Err(Failure::denied(
                     "this node belongs to another cluster: give it an empty data directory to move it",
+                ));
+            }
+            Some(_) if self.log.is_some() => return Ok(()),
+            Some(_) => {
+                return Err(Failure::retry(
+                    "this node is adopted, but its state does not open yet: try again, and if it stays so, see its log",
                 ));
             }
             None => {}
@@ -193,7 +192,11 @@ impl State {
         let disk = &*self.env.disk;
         disk.replace(CLUSTER_FILE, &bytes).map_err(|error| storage_failure("write", disk, &error))?;
         self.membership = Some(adopt);
-        self.open_seat(myself).await
+        let opened = self.open_seat(myself).await;
+        if opened.is_err() {
+            self.reopen_later(myself);
+        }
+        opened
     }
 
     fn reopen_later(&self, myself: &ActorRef<Message>) {
@@ -204,9 +207,10 @@ impl State {
         });
     }
 
-    /// Ends the seat's actors, so that its databases are closed.
+    /// Ends what callers have under way and the seat's actors, so that its databases
+    /// are closed.
     async fn close_seat(&mut self, myself: &ActorRef<Message>) {
-        self.front.desk.write(|desk| *desk = None);
+        self.front.close().await;
         if let Some(log) = self.log.take() {
             log.stop().await;
         }
@@ -240,7 +244,7 @@ impl State {
             cluster,
             me,
             generation: next_generation(env)?,
-            addresses: resolve_roster(env, &records).await?,
+            addresses: Arc::new(resolve_roster(env, &records).await?),
         };
         let gossip = Gossip::start(env, start, peers.clone(), records.clone(), &supervisor).await?;
         let desk = Desk {
@@ -252,6 +256,7 @@ impl State {
             log: log.clone(),
             gossip,
             peers,
+            fetches: Arc::new(Semaphore::new(COMMIT_FETCHES_MAX)),
             connections: self.connections.clone(),
             client_bytes: self.client_bytes.clone(),
         };
@@ -263,91 +268,11 @@ impl State {
                 keyset.orchestrators.iter().map(|member| (member.voter, member.id())).collect();
             log.begin(members).await?;
         }
-        self.front.desk.write(|front| *front = Some(desk));
+        self.front.open(desk);
+        // Who came while there was nobody to judge them is looked at now.
+        self.connections.review(&*self.front);
         Ok(())
     }
-}
-
-/// What others meet first: answers by itself before the adoption, and passes on to
-/// the desk after it.
-struct Front {
-    card: wire::NodeCard,
-    me: NodeId,
-    desk: Shared<Option<Desk>>,
-    client_bytes: Arc<Meter>,
-    actor: ActorRef<Message>,
-}
-
-impl Front {
-    fn desk(&self) -> Option<Desk> {
-        self.desk.read().clone()
-    }
-
-    fn welcome(&self) -> wire::Welcome {
-        let keyset = self
-            .desk()
-            .and_then(|desk| desk.records.set().read().keyset_record().map(|record| record.signed().clone()));
-        wire::Welcome { agent: AGENT.into(), card: self.card.clone(), keyset }
-    }
-}
-
-#[async_trait]
-impl Service for Front {
-    async fn answer(&self, incoming: Incoming) -> Answer {
-        match &incoming.request {
-            Request::Hello(_) => Ok(Reply::Welcome(self.welcome())),
-            Request::Adopt(adopt) => {
-                let adopt = adopt.clone();
-                ractor::call!(self.actor, |reply| Message::Adopt(adopt, reply))
-                    .map_err(|_| Failure::retry("the node is restarting: try again"))?
-                    .map(Reply::Adopted)
-            }
-            _ => match self.desk() {
-                Some(desk) => desk.answer(incoming).await,
-                None => Err(Failure::retry(format!(
-                    "node {} is not ready: it is starting, or waits to be adopted by `nuthatch cluster init`",
-                    self.me
-                ))),
-            },
-        }
-    }
-
-    fn gossip(&self, from: &PublicKey, message: Vec<u8>) {
-        if let Some(desk) = self.desk()
-            && let Standing::Orchestrator(node) = desk.standing(from)
-        {
-            desk.gossip.take(node, &message);
-        }
-    }
-
-    fn admits(&self, key: &PublicKey) -> bool {
-        self.desk().is_none_or(|desk| desk.standing(key) != Standing::Revoked)
-    }
-
-    fn left(&self, key: &PublicKey, received: u64) {
-        let is_client = self
-            .desk()
-            .is_some_and(|desk| matches!(desk.standing(key), Standing::Client(_) | Standing::Stranger | Standing::Revoked));
-        if is_client {
-            self.client_bytes.add(received);
-        }
-    }
-}
-
-/// A keyset signed by the root that names this node as it is.
-fn check_adoption(adopt: &wire::Adopt, identity: &Identity) -> Result<(), Failure> {
-    let record = Record::open(adopt.keyset.clone(), &ClusterId::of_root(&adopt.root))?;
-    let Payload::Keyset(keyset) = record.payload() else {
-        return Err(Failure::invalid("the adoption carries a record that is not a keyset"));
-    };
-    if *record.author() != adopt.root {
-        return Err(Failure::denied("the keyset is not signed by the cluster's root key"));
-    }
-    let card = identity.card();
-    let named = keyset.orchestrators.iter().any(|orchestrator| {
-        orchestrator.key == identity.key() && orchestrator.voter == card.voter && orchestrator.sealing == card.sealing
-    });
-    if named { Ok(()) } else { Err(Failure::invalid("the keyset does not name this node with its present keys")) }
 }
 
 fn read_membership(env: &Env) -> Result<Option<wire::Adopt>, Failure> {

@@ -11,7 +11,7 @@ use env::{Env, run_blocking};
 use protocol::{
     codec,
     failure::Failure,
-    ids::{ClusterId, NodeId, PublicKey},
+    ids::{ClusterId, Hash, NodeId, PublicKey},
     limits,
     records::Record,
     sign::Signed,
@@ -107,19 +107,15 @@ impl Loaded {
             let transaction = database.begin_write()?;
             {
                 let mut table = transaction.open_table(RECORDS)?;
-                let mut stale = Vec::new();
                 for entry in table.iter()? {
-                    let (hash, bytes) = entry?;
-                    let record = codec::decode::<Signed>("record", bytes.value())
+                    let record = codec::decode::<Signed>("record", entry?.1.value())
                         .and_then(|signed| Record::open(signed, &cluster))
                         .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-                    if matches!(set.insert(record), Inserted::Superseded) {
-                        stale.push(*hash.value());
-                    }
+                    set.insert(record);
                 }
-                for hash in &stale {
-                    table.remove(hash)?;
-                }
+                // Superseded records are left in the table while the node runs.
+                let kept: BTreeSet<Hash> = set.iter().map(|record| *record.hash()).collect();
+                table.retain(|hash, _| kept.contains(&Hash(*hash)))?;
             }
             Ok(transaction.commit()?)
         };

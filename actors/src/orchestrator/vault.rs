@@ -1,15 +1,16 @@
 //! Release values: what opens a token's welcome, together with the token.
 //!
-//! Invariant: a value is outside the log and outside every backup; it is erased
-//! once each use of its token has acknowledged receipt, or the token has expired.
+//! Invariant: a value is outside the log and outside every backup. Who has received
+//! it is decided in the log, so that all orchestrators erase their copy once each use
+//! of the token has acknowledged receipt, or the token has expired.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use env::{Disk, Env, run_blocking};
 use protocol::{
     codec,
     failure::Failure,
-    ids::{ClientId, TokenId},
+    ids::TokenId,
     time::UnixMillis,
     wire::PutRelease,
 };
@@ -25,7 +26,6 @@ const RELEASES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("re
 struct Kept {
     value: [u8; 32],
     expires: UnixMillis,
-    acknowledged: BTreeSet<ClientId>,
 }
 
 /// The release values of this node. redb serializes its writers, so this needs no actor.
@@ -75,7 +75,7 @@ impl Vault {
         self.change(move |table| {
             let known = table.get(&put.token.0)?.is_some();
             if !known {
-                let kept = Kept { value: put.value, expires: put.expires, acknowledged: BTreeSet::new() };
+                let kept = Kept { value: put.value, expires: put.expires };
                 table.insert(&put.token.0, codec::encode(&kept).as_slice())?;
             }
             Ok(())
@@ -93,41 +93,24 @@ impl Vault {
         read().map_err(Self::refuse(&*self.env.disk))
     }
 
-    /// Notes that a client has opened its welcome. True if that was the last of
-    /// `uses` and the value is gone.
-    pub async fn acknowledge(&self, token: TokenId, client: ClientId, uses: u32) -> Result<bool, Failure> {
-        self.change(move |table| {
-            let Some(mut kept) = table.get(&token.0)?.map(|bytes| parse(bytes.value())).transpose()? else {
-                return Ok(false);
-            };
-            kept.acknowledged.insert(client);
-            let done = kept.acknowledged.len() >= uses as usize;
-            if done {
-                table.remove(&token.0)?;
-            } else {
-                table.insert(&token.0, codec::encode(&kept).as_slice())?;
-            }
-            Ok(done)
-        })
-        .await
-    }
-
-    /// Erases a value.
-    pub async fn erase(&self, token: TokenId) -> Result<(), Failure> {
-        self.change(move |table| table.remove(&token.0).map(|_| ()).map_err(redb::Error::from)).await
-    }
-
-    /// Erases what has expired.
-    pub async fn sweep(&self, now: UnixMillis) -> Result<(), Failure> {
-        self.change(move |table| {
-            let mut expired = Vec::new();
-            for entry in table.iter()? {
+    /// Erases what has expired, and what nobody needs any more.
+    pub async fn sweep(&self, now: UnixMillis, is_done: impl Fn(&TokenId) -> bool) -> Result<(), Failure> {
+        let read = || -> Io<Vec<[u8; 32]>> {
+            let mut over = Vec::new();
+            for entry in self.database.begin_read()?.open_table(RELEASES)?.iter()? {
                 let (token, bytes) = entry?;
-                if parse(bytes.value())?.expires < now {
-                    expired.push(*token.value());
+                if parse(bytes.value())?.expires < now || is_done(&TokenId(*token.value())) {
+                    over.push(*token.value());
                 }
             }
-            for token in &expired {
+            Ok(over)
+        };
+        let over = read().map_err(Self::refuse(&*self.env.disk))?;
+        if over.is_empty() {
+            return Ok(());
+        }
+        self.change(move |table| {
+            for token in &over {
                 table.remove(token)?;
             }
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use actors::{client::Client, operator::Operator};
+use actors::{client::Client, net::Pace, operator::Operator};
 use env::Env;
 
 use super::{
@@ -149,7 +149,7 @@ impl ClientSession {
 
     /// The client in an environment.
     pub fn of(real: RealEnv) -> Result<Self, Trouble> {
-        Ok(Self { client: Client::open(real.env())?, real })
+        Ok(Self { client: Client::open(real.env(), Pace::Busy)?, real })
     }
 
     /// The seams.

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use actors::client::{self, BackupRequest, Client, Means, RestoreRequest};
+use actors::{
+    client::{self, BackupRequest, Client, Means, RestoreRequest},
+    net::Pace,
+};
 use env::{Env, files::Kind, run_blocking};
 use protocol::{
     failure::Code,
@@ -197,7 +200,7 @@ impl Player {
         let (moment, asked) = Moment::new(bytes);
         let mut env = self.env.clone();
         env.storages = Arc::new(WatchedStorages { inner: env.storages, moment: moment.clone() });
-        let mut client = Client::open(&env)?;
+        let mut client = Client::open(&env, Pace::Busy)?;
         let link = client.link().clone();
         let started = env.clock.monotonic();
         let shown = Shown { verb: "backing up", moved: "stored", bytes_total: None };

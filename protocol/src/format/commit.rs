@@ -13,7 +13,7 @@ use crate::{
     codec::{self, DecodeError},
     commands::CommitFacts,
     format::{self, Magic, tree::Blob},
-    ids::{ClientId, DomainId, LeaseId, PublicKey, RepositoryId, SnapshotId},
+    ids::{ClientId, DomainId, LeaseId, LineageId, PublicKey, RepositoryId, SnapshotId},
     limits,
     names::ObjectName,
     sign::{self, Signed, Signer},
@@ -34,8 +34,10 @@ pub struct CommitBody {
     pub lease: LeaseId,
     /// Place in the client's chain of commits, from 1.
     pub sequence: u64,
-    /// The commit before it.
+    /// The commit before it in the chain.
     pub previous: Option<SnapshotId>,
+    /// The lineage it belongs to.
+    pub lineage: LineageId,
     /// Whether it is a whole backup, or a part of one that goes on in the next lease.
     pub complete: bool,
     /// The root page of the reference list; none if the snapshot needs no chunk.
@@ -86,6 +88,7 @@ impl CommitBody {
             object,
             sequence: self.sequence,
             previous: self.previous,
+            lineage: self.lineage,
             complete: self.complete,
             segments: self.segments.clone(),
             bytes_stored: self.bytes_stored,

@@ -4,7 +4,7 @@
 //! of the domain, the domain's index key, and the client's own secret. Everything
 //! else is derived here, so that no key ever serves two purposes.
 
-use crate::format::Fields;
+use crate::{format::Fields, ids::LineageId};
 
 /// The suite byte of BLAKE3 message keys and ChaCha20-Poly1305: part of what
 /// chunk keys are derived from, so that two suites never share a key.
@@ -42,6 +42,21 @@ pub fn gear_table(convergence: &[u8; 32]) -> [u64; 256] {
 /// Seals the manifest with this object id.
 pub fn manifest_key(client_secret: &[u8; 32], object_id: &[u8; 32]) -> [u8; 32] {
     derive("nuthatch 2026 manifest key", client_secret, object_id)
+}
+
+/// The lineage of backups of these sources: absolute paths, in any order.
+pub fn lineage(client_secret: &[u8; 32], sources: &[&[u8]]) -> LineageId {
+    let mut sources = sources.to_vec();
+    sources.sort_unstable();
+    sources.dedup();
+    let mut hasher = blake3::Hasher::new_derive_key("nuthatch 2026 lineage");
+    hasher.update(client_secret);
+    for source in sources {
+        hasher.update(&(source.len() as u64).to_le_bytes()).update(source);
+    }
+    let mut id = [0; LineageId::LEN];
+    hasher.finalize_xof().fill(&mut id);
+    LineageId(id)
 }
 
 /// What orchestrators and sweepers are given to read a client's reference lists.

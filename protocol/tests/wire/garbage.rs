@@ -184,6 +184,7 @@ proptest! {
             object: name([1; 32]),
             sequence,
             previous: previous.map(protocol::ids::SnapshotId),
+            lineage: protocol::ids::LineageId([7; 16]),
             complete,
             segments: hashes.into_iter().map(name).collect(),
             bytes_stored,

@@ -135,7 +135,7 @@ pub fn keys() -> ClientKeys {
 }
 
 pub fn redemption() -> Redemption {
-    Redemption { token: token().id(), keys: keys(), name: "laptop-7".into(), exporter: [0x44; 32] }
+    Redemption { cluster: cluster(), token: token().id(), keys: keys(), name: "laptop-7".into(), exporter: [0x44; 32] }
 }
 
 pub fn signed_redemption() -> Signed {
@@ -148,6 +148,7 @@ pub fn commit_facts() -> CommitFacts {
         object: object(),
         sequence: 2,
         previous: Some(SnapshotId([0x51; 32])),
+        lineage: LineageId([0x57; 16]),
         complete: false,
         segments: vec![ObjectName { hash: Sha256([0xbb; 32]), ..object() }],
         bytes_stored: 1 << 33,
@@ -159,9 +160,10 @@ pub fn commands() -> Vec<(&'static str, Command)> {
     vec![
         ("Admit", Command::Admit { keyset: record().signed().clone() }),
         ("Redeem", Command::Redeem { terms: record().signed().clone(), redemption: signed_redemption() }),
-        ("Grant", Command::Grant { client, repository: RepositoryId([0x22; 16]) }),
+        ("Grant", Command::Grant { client, repository: RepositoryId([0x22; 16]), lineage: LineageId([0x57; 16]) }),
         ("Commit", Command::Commit { client, commit: commit_facts() }),
         ("Close", Command::Close { client, lease: lease_id() }),
+        ("Acknowledge", Command::Acknowledge { client, token: token().id() }),
     ]
 }
 
@@ -193,6 +195,8 @@ fn lease() -> Lease {
         view: View { epoch: 0, index: 258, own: vec![object()], shared: vec![] },
         parent: Some(parent),
         parent_complete: None,
+        lineage: LineageId([0x57; 16]),
+        previous: Some(SnapshotId([0x51; 32])),
         sequence: 2,
     }
 }
@@ -204,6 +208,7 @@ pub fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("Granted", Ok(Decided::Granted(lease()))),
         ("Committed", Ok(Decided::Committed(SnapshotId([0x51; 32])))),
         ("Closed", Ok(Decided::Closed)),
+        ("Acknowledged", Ok(Decided::Acknowledged)),
     ]
 }
 
@@ -287,7 +292,7 @@ pub fn calls() -> Vec<(Request, Reply)> {
         ),
         (wire::Acknowledge { token: token_id }.into(), Reply::Acknowledged(())),
         (wire::Configure {}.into(), Reply::Configured(vec![signed()])),
-        (wire::Grant { repository }.into(), Reply::Granted(lease())),
+        (wire::Grant { repository, lineage: LineageId([0x57; 16]) }.into(), Reply::Granted(lease())),
         (
             wire::MintPuts { lease: lease_id(), repository, objects: vec![wire::PutRequest { key, len: 16 << 20 }] }
                 .into(),
@@ -296,18 +301,26 @@ pub fn calls() -> Vec<(Request, Reply)> {
         (wire::MintGets { repository, objects: vec![key] }.into(), Reply::MintedGets(vec![read_ticket])),
         (wire::Commit { repository, commit: commit_facts() }.into(), Reply::Committed(SnapshotId([0xaa; 32]))),
         (wire::Close { lease: lease_id() }.into(), Reply::Closed(())),
-        (wire::ListSnapshots { client: Some(ClientId([0x31; 16])) }.into(), Reply::Snapshots(vec![snapshot])),
+        (
+            wire::ListSnapshots { client: Some(ClientId([0x31; 16])), after: Some(SnapshotId([0x51; 32])) }.into(),
+            Reply::Snapshots(wire::Page { items: vec![snapshot], more: true }),
+        ),
         (wire::Submit { records: vec![signed()] }.into(), Reply::Submitted(())),
         (wire::PutRelease { token: token_id, value: RELEASE, expires: UnixMillis(5) }.into(), Reply::PuttedRelease(())),
         (wire::Status {}.into(), Reply::StatusIs(status)),
-        (wire::ListClients {}.into(), Reply::Clients(vec![client_status])),
-        (wire::GetRecords { subjects: subjects() }.into(), Reply::Records(vec![signed()])),
+        (
+            wire::ListClients { after: Some(ClientId([0x31; 16])) }.into(),
+            Reply::Clients(wire::Page { items: vec![client_status], more: false }),
+        ),
+        (
+            wire::GetRecords { subjects: subjects(), after: Some(Subject::Keyset) }.into(),
+            Reply::Records(wire::Page { items: vec![signed()], more: false }),
+        ),
         (wire::Raft { to: 7, message: vec![1, 2, 3] }.into(), Reply::Rafted(vec![4, 5])),
         (wire::Propose { commands: entry().commands }.into(), Reply::Proposed(decision)),
         (wire::ReadIndex {}.into(), Reply::ReadIndexIs(258)),
         (wire::Push { records: vec![signed()] }.into(), Reply::Pushed(())),
         (wire::Pull { have: vec![Hash([0x71; 32])], shard: 7 }.into(), Reply::Pulled(vec![signed()])),
-        (wire::EraseRelease { token: token_id }.into(), Reply::ErasedRelease(())),
     ]
 }
 

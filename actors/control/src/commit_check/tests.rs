@@ -13,6 +13,7 @@ fn case() -> (CommitFacts, ReadCommit) {
         lease: claimed.lease,
         sequence: claimed.sequence,
         previous: claimed.previous,
+        lineage: claimed.lineage,
         complete: claimed.complete,
         segments: Some(claimed.segments.clone()),
     };
@@ -35,13 +36,14 @@ fn what_agrees_is_taken() {
 #[test]
 fn every_difference_is_refused_and_named() {
     type Change<'a> = (&'a str, Code, &'a dyn Fn(&mut ReadCommit));
-    let changes: [Change<'_>; 9] = [
+    let changes: [Change<'_>; 10] = [
         ("damaged", Code::Corrupt, &|read| read.hash.0[0] ^= 1),
         ("commit key", Code::Denied, &|read| read.author = keys(1).commit),
         ("commit key", Code::Denied, &|read| read.client = client(1)),
         ("repository", Code::Invalid, &|read| read.repository = repository(2)),
         ("lease", Code::Invalid, &|read| read.lease.index += 1),
         ("sequence", Code::Invalid, &|read| read.sequence += 1),
+        ("lineage", Code::Invalid, &|read| read.lineage.0[0] ^= 1),
         ("previous", Code::Invalid, &|read| read.previous = Some(SnapshotId([1; 32]))),
         ("completeness", Code::Invalid, &|read| read.complete = false),
         ("segments", Code::Invalid, &|read| read.segments = Some(vec![])),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::{
     commands::{CommitFacts, Lease, ParentSnapshot, SnapshotRecord, View},
     failure::Failure,
-    ids::{ClientId, DomainId, LeaseId, RepositoryId, SnapshotId},
+    ids::{ClientId, DomainId, LeaseId, LineageId, RepositoryId, SnapshotId},
     limits,
     names::ObjectName,
     time::UnixMillis,
@@ -44,10 +44,14 @@ pub struct OpenLease {
     pub epoch: u64,
     /// The log index of the grant.
     pub index: u64,
+    /// The lineage it goes on with.
+    pub lineage: LineageId,
     /// The snapshot it builds on, pinned.
     pub parent: Option<ParentSnapshot>,
     /// While the parent is partial: the last complete one, pinned as well.
     pub parent_complete: Option<ParentSnapshot>,
+    /// The newest commit of the chain, which the next one follows.
+    pub previous: Option<SnapshotId>,
     /// The sequence number of the commit that ends it.
     pub sequence: u64,
 }
@@ -65,8 +69,12 @@ impl Chain {
         self.snapshots.values().next_back()
     }
 
-    fn newest_complete(&self) -> Option<&SnapshotRecord> {
-        self.snapshots.values().rev().find(|snapshot| snapshot.commit.complete)
+    fn newest_of(&self, lineage: &LineageId) -> Option<&SnapshotRecord> {
+        self.snapshots.values().rev().find(|snapshot| snapshot.commit.lineage == *lineage)
+    }
+
+    fn newest_complete(&self, lineage: &LineageId) -> Option<&SnapshotRecord> {
+        self.snapshots.values().rev().find(|snapshot| snapshot.commit.complete && snapshot.commit.lineage == *lineage)
     }
 
     /// The client's own segments, oldest first; of very many, the newest.
@@ -94,6 +102,7 @@ impl Ledger {
         place: Place,
         client: &ClientId,
         repository: &RepositoryId,
+        lineage: &LineageId,
     ) -> Result<Lease, Failure> {
         let id = self.lease_id(place)?;
         let Some(holder) = self.clients.get_mut(client) else {
@@ -102,6 +111,7 @@ impl Ledger {
         let domain = holder.enrollment.domain;
         let chain = holder.chains.entry(*repository).or_default();
         let newest = chain.newest();
+        let base = chain.newest_of(lineage).or(newest);
         let lease = OpenLease {
             id,
             client: *client,
@@ -111,11 +121,13 @@ impl Ledger {
             expires: self.decided.plus_secs(limits::LEASE_SECS_MAX),
             epoch: self.reuse.entry((*repository, domain)).or_default().epoch,
             index: place.index,
-            parent: newest.map(parent),
-            parent_complete: match newest {
-                Some(snapshot) if !snapshot.commit.complete => chain.newest_complete().map(parent),
+            lineage: *lineage,
+            parent: base.map(parent),
+            parent_complete: match base {
+                Some(partial) if !partial.commit.complete => chain.newest_complete(&partial.commit.lineage).map(parent),
                 _ => None,
             },
+            previous: newest.map(|snapshot| snapshot.id),
             sequence: newest.map_or(0, |snapshot| snapshot.commit.sequence) + 1,
         };
         let granted = with_view(&lease, chain);
@@ -196,8 +208,10 @@ fn with_view(lease: &OpenLease, chain: &Chain) -> Lease {
         granted: lease.granted,
         expires: lease.expires,
         view: View { epoch: lease.epoch, index: lease.index, own: chain.segments(), shared: Vec::new() },
+        lineage: lease.lineage,
         parent: lease.parent,
         parent_complete: lease.parent_complete,
+        previous: lease.previous,
         sequence: lease.sequence,
     }
 }
@@ -216,8 +230,11 @@ fn check(lease: &OpenLease, commit: &CommitFacts) -> Result<(), Failure> {
     if commit.sequence != lease.sequence {
         return invalid(format!("this commit is number {}, and {} is the next", commit.sequence, lease.sequence));
     }
-    if commit.previous != lease.parent.map(|parent| parent.id) {
+    if commit.previous != lease.previous {
         return invalid("this commit does not follow the newest snapshot of its client".into());
+    }
+    if commit.lineage != lease.lineage {
+        return invalid("this commit belongs to another lineage than its lease".into());
     }
     if commit.object.lease != lease.id {
         return invalid(format!("the commit object {} was named under another lease", commit.object));

@@ -24,6 +24,8 @@ pub(super) struct TokenUse {
     terms: TermsRank,
     /// Who redeemed it, in order.
     pub redeemed: Vec<ClientId>,
+    /// How many of them have opened the welcome.
+    pub welcomed: u32,
     pub refused: Option<Refusals>,
 }
 
@@ -80,6 +82,9 @@ impl Ledger {
     /// Enrolls the keys that redeem a token.
     pub(super) fn redeem(&mut self, terms: &Signed, redemption: &Signed) -> Result<Enrollment, Failure> {
         let redemption = read_redemption(redemption)?;
+        if redemption.cluster != self.cluster {
+            return Err(Failure::denied("the redemption was signed for another cluster"));
+        }
         let client = ClientId::of_key(&redemption.keys.tls);
         // Before the terms: whoever redeemed may ask again after the token has ended.
         if let Some(enrollment) = self.enrollment(&client) {
@@ -113,8 +118,25 @@ impl Ledger {
             tags: terms.tags,
             at: decided,
         };
-        self.clients.insert(client, Client { enrollment: enrollment.clone(), chains: Default::default() });
+        let joined = Client { enrollment: enrollment.clone(), welcomed: false, chains: Default::default() };
+        self.clients.insert(client, joined);
         Ok(enrollment)
+    }
+
+    /// Notes that a client has opened the welcome of the token that it redeemed.
+    /// Noting it again changes nothing.
+    pub(super) fn acknowledge(&mut self, client: &ClientId, token: &TokenId) -> Result<(), Failure> {
+        let not_redeemed = || Failure::denied(format!("this client did not redeem token {}", token.short()));
+        let holder = self.clients.get_mut(client).ok_or_else(not_redeemed)?;
+        if holder.enrollment.token != *token {
+            return Err(not_redeemed());
+        }
+        if !std::mem::replace(&mut holder.welcomed, true)
+            && let Some(used) = self.tokens.get_mut(token)
+        {
+            used.welcomed += 1;
+        }
+        Ok(())
     }
 
     /// The terms of a token, if an admin of the keyset in force says so and the
@@ -144,7 +166,7 @@ impl Ledger {
         let rank = TermsRank::of(&record);
         match self.tokens.get_mut(token) {
             None => {
-                self.tokens.insert(*token, TokenUse { terms: rank, redeemed: Vec::new(), refused: None });
+                self.tokens.insert(*token, TokenUse { terms: rank, redeemed: Vec::new(), welcomed: 0, refused: None });
             }
             // Terms of someone who is no admin any more hold nobody up.
             Some(known)

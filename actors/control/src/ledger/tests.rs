@@ -189,7 +189,7 @@ fn a_lease_is_a_right_with_an_end() {
     assert_eq!(ledger.lease(&client(0), &repository(1)).map(|open| open.id), Some(lease.id));
     assert_eq!(ledger.overdue_leases(UnixMillis(lease.expires.0 - 1)).count(), 0);
     assert_eq!(ledger.overdue_leases(lease.expires).count(), 1);
-    let stranger = Command::Grant { client: client(5), repository: repository(1) };
+    let stranger = Command::Grant { client: client(5), repository: repository(1), lineage: lineage(0) };
     assert_eq!(code(apply(&mut ledger, 1, stranger)), Code::Denied);
 }
 
@@ -212,7 +212,7 @@ fn a_new_lease_fences_the_old_one_of_its_repository() {
 fn leases_of_one_entry_have_different_ids() {
     let mut ledger = enrolled(2);
     let grants = [(0, 1), (0, 2), (1, 1), (0, 1)]
-        .map(|(number, place)| Command::Grant { client: client(number), repository: repository(place) });
+        .map(|(number, place)| Command::Grant { client: client(number), repository: repository(place), lineage: lineage(0) });
     let outcomes = ledger.apply(50, &entry(1, grants.to_vec()));
     let ids: Vec<LeaseId> = outcomes
         .into_iter()
@@ -278,8 +278,9 @@ fn a_commit_must_fit_its_lease() {
     let lease = grant(&mut ledger, 0, 1);
     let good = commit_of(&lease, true);
     type Spoil<'a> = &'a dyn Fn(&mut CommitFacts);
-    let spoils: [(&str, Spoil<'_>); 8] = [
+    let spoils: [(&str, Spoil<'_>); 9] = [
         ("sequence", &|commit| commit.sequence += 1),
+        ("other lineage", &|commit| commit.lineage = lineage(9)),
         ("no previous", &|commit| commit.previous = None),
         ("other previous", &|commit| commit.previous = Some(SnapshotId([1; 32]))),
         ("object's lease", &|commit| commit.object.lease = first.id),
@@ -301,6 +302,31 @@ fn a_commit_must_fit_its_lease() {
         apply(&mut ledger, 1, Command::Commit { client: client(0), commit: good }).is_ok(),
         "the lease is open still"
     );
+}
+
+#[test]
+fn each_lineage_builds_on_its_own_newest_snapshot() {
+    let mut ledger = enrolled(1);
+    let (home, etc) = (lineage(1), lineage(2));
+    let grant = |ledger: &mut Ledger, lineage| {
+        let command = Command::Grant { client: client(0), repository: repository(1), lineage };
+        match apply(ledger, 0, command) {
+            Ok(Decided::Granted(lease)) => lease,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut snapshots = Vec::new();
+    for lineage in [home, etc, home] {
+        let lease = grant(&mut ledger, lineage);
+        assert_eq!(lease.previous, snapshots.last().copied(), "the chain is one, whatever the lineage");
+        let commit = commit_of(&lease, true);
+        snapshots.push(SnapshotId(commit.object.hash.0));
+        apply(&mut ledger, 0, Command::Commit { client: client(0), commit }).unwrap();
+    }
+    let parent = |lease: &protocol::commands::Lease| lease.parent.map(|parent| parent.id);
+    assert_eq!(parent(&grant(&mut ledger, etc)), Some(snapshots[1]));
+    assert_eq!(parent(&grant(&mut ledger, home)), Some(snapshots[2]));
+    assert_eq!(parent(&grant(&mut ledger, lineage(3))), Some(snapshots[2]), "a new lineage starts from the newest");
 }
 
 #[test]
@@ -338,7 +364,7 @@ fn a_view_is_bounded_and_keeps_the_newest_segments() {
 #[test]
 fn an_entry_is_bounded_and_applied_once() {
     let mut ledger = enrolled(1);
-    let grant = Command::Grant { client: client(0), repository: repository(1) };
+    let grant = Command::Grant { client: client(0), repository: repository(1), lineage: lineage(0) };
     let crowd = entry(1, vec![grant; limits::COMMANDS_PER_ENTRY_MAX + 1]);
     let mut outcomes = ledger.apply(70, &crowd);
     assert_eq!(code(outcomes.pop().unwrap()), Code::Invalid);
@@ -359,7 +385,7 @@ fn golden_ledger() {
     let bytes = codec::encode(&ledger);
     assert_eq!(
         blake3::hash(&bytes).to_hex().as_str(),
-        "d824292c269c8167e1073d09aa1b38ca827ce573763dc4cb1e8317a91bb53df7"
+        "c4537bc1a3315ddd52effe3c3b4c57dd20f626ad5882c438d6f40b30f0bb7790"
     );
     assert_eq!(codec::decode("ledger", &bytes), Ok(ledger));
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use protocol::{
     commands::{Command, CommitFacts},
     failure::Code,
-    ids::{Hash, LeaseId, RepositoryId, TokenId},
+    ids::{Hash, LeaseId, LineageId, RepositoryId, TokenId},
     records::Payload,
     time::UnixMillis,
     wire::*,
@@ -69,8 +69,8 @@ fn table() -> Vec<(Request, &'static str)> {
     let signed = keyset(1).signed().clone();
     let object = testing::object(lease, 0);
     let commit =
-        CommitFacts { lease, object, sequence: 1, previous: None, complete: true, segments: vec![], bytes_stored: 0 };
-    let list = |client| Request::from(ListSnapshots { client });
+        CommitFacts { lease, object, sequence: 1, previous: None, lineage: LineageId([1; 16]), complete: true, segments: vec![], bytes_stored: 0 };
+    let list = |client| Request::from(ListSnapshots { client, after: None });
     vec![
         (Hello { agent: "test".into() }.into(), "OCAS"),
         (Adopt { keyset: signed.clone(), root: key(ROOT), genesis: false }.into(), "OCAS"),
@@ -78,7 +78,7 @@ fn table() -> Vec<(Request, &'static str)> {
         (Release { token }.into(), "C"),
         (Acknowledge { token }.into(), "C"),
         (Configure {}.into(), "C"),
-        (Grant { repository }.into(), "C"),
+        (Grant { repository, lineage: LineageId([1; 16]) }.into(), "C"),
         (MintPuts { lease, repository, objects: vec![] }.into(), "C"),
         (MintGets { repository, objects: vec![] }.into(), "C"),
         (Commit { repository, commit }.into(), "C"),
@@ -89,14 +89,13 @@ fn table() -> Vec<(Request, &'static str)> {
         (Submit { records: vec![signed.clone()] }.into(), "A"),
         (PutRelease { token, value: [0; 32], expires: UnixMillis(1) }.into(), "OA"),
         (Status {}.into(), "A"),
-        (ListClients {}.into(), "A"),
-        (GetRecords { subjects: vec![] }.into(), "OA"),
+        (ListClients { after: None }.into(), "A"),
+        (GetRecords { subjects: vec![], after: None }.into(), "OA"),
         (Raft { to: 1, message: vec![] }.into(), "O"),
         (Propose { commands: vec![] }.into(), "O"),
         (ReadIndex {}.into(), "O"),
         (Push { records: vec![] }.into(), "O"),
         (Pull { have: vec![Hash([0; 32])], shard: 0 }.into(), "O"),
-        (EraseRelease { token }.into(), "O"),
     ]
 }
 

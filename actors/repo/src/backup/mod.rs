@@ -65,8 +65,6 @@ pub struct BackupJob {
     pub sources: Vec<PathBuf>,
     /// The right to write, what may be reused, and the parent snapshot.
     pub lease: Lease,
-    /// The commit before this one in the client's chain.
-    pub previous: Option<SnapshotId>,
     /// The machine's name.
     pub host: String,
     /// For people.

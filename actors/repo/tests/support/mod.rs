@@ -18,7 +18,7 @@ use bytes::Bytes;
 use env::{Blocking, Cache, Clock, Rng, blocking::Job};
 use protocol::{
     commands::{Lease, ParentSnapshot, View},
-    ids::{ClientId, DomainId, LeaseId, PublicKey, RepositoryId},
+    ids::{ClientId, DomainId, LeaseId, LineageId, PublicKey, RepositoryId},
     names::ObjectKey,
     records::{Chunker, Cipher, Codec, Domain, Trust},
     sign::Signer,
@@ -215,6 +215,8 @@ impl World {
             view: View { epoch: 0, index: number, own: self.segments().own, shared: Vec::new() },
             parent: self.history.last().map(|last| ParentSnapshot { id: last.snapshot, object: last.facts.object }),
             parent_complete: None,
+            lineage: LineageId([5; 16]),
+            previous: self.history.last().map(|last| last.snapshot),
             sequence: number,
         }
     }
@@ -228,7 +230,6 @@ impl World {
         BackupJob {
             sources: sources.iter().map(Into::into).collect(),
             lease: self.lease(),
-            previous: self.history.last().map(|last| last.snapshot),
             host: "nest".into(),
             description: "a test".into(),
             tags: vec!["t".into()],

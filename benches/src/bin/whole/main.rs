@@ -75,12 +75,13 @@ async fn backup(context: &Context, source: &Path, parent: Option<&Outcome>) -> R
         },
         parent: parent.map(|parent| ParentSnapshot { id: parent.snapshot, object: parent.facts.object }),
         parent_complete: None,
+        lineage: context.keys.lineage(&[source.into()]),
+        previous: parent.map(|parent| parent.snapshot),
         sequence,
     };
     let job = BackupJob {
         sources: vec![source.into()],
         lease,
-        previous: parent.map(|parent| parent.snapshot),
         host: "bench".into(),
         description: String::new(),
         tags: Vec::new(),

@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use actors::{
     client::{BackupRequest, Client, Means, RestoreRequest, enroll},
+    net::Pace,
     operator::{Candidate, NewToken, Operator, init},
     system::{self, System},
 };
@@ -86,7 +87,7 @@ pub async fn back_up(env: Env, info: BootInfo, script: SharedScript) -> anyhow::
         env.clock.sleep(PAUSE).await;
     };
     enroll(&env, &token, "laptop").await.context("enroll")?;
-    let mut client = Client::open(&env)?;
+    let mut client = Client::open(&env, Pace::Busy)?;
     // Files younger than two seconds are read again the next time, on purpose.
     env.clock.sleep(SETTLING).await;
     for number in 0..BACKUPS {

@@ -30,7 +30,7 @@ const EXPIRES: u64 = 60;
 enum Event {
     Admit { version: u8, without_second_admin: bool },
     Redeem { token: u8, terms: u8, joiner: u8 },
-    Grant { client: u8, repository: u8 },
+    Grant { client: u8, repository: u8, lineage: u8 },
     Commit { client: Option<u8>, lease: usize, complete: bool, spoil: Spoil },
     CommitAgain { commit: usize },
     Close { client: Option<u8>, lease: usize },
@@ -64,7 +64,8 @@ fn event(signed_weight: u32) -> BoxedStrategy<Event> {
         3 => (0..TOKENS, 0..4u8, 0..JOINERS).prop_map(|(token, terms, joiner)| Event::Redeem { token, terms, joiner }),
     ];
     let unsigned = prop_oneof![
-        5 => (0..CLIENTS, 0..2u8).prop_map(|(client, repository)| Event::Grant { client, repository }),
+        5 => (0..CLIENTS, 0..2u8, 0..2u8)
+            .prop_map(|(client, repository, lineage)| Event::Grant { client, repository, lineage }),
         6 => (actor(), lease(), any::<bool>(), spoil)
             .prop_map(|(client, lease, complete, spoil)| Event::Commit { client, lease, complete, spoil }),
         1 => (0..100usize).prop_map(|commit| Event::CommitAgain { commit }),
@@ -162,8 +163,8 @@ impl History {
                 terms: POOL.terms[&(token, terms)].clone(),
                 redemption: POOL.redemptions[&(token, joiner)].clone(),
             },
-            Event::Grant { client: number, repository: place } => {
-                Command::Grant { client: client(number), repository: repository(place) }
+            Event::Grant { client: number, repository: place, lineage: of } => {
+                Command::Grant { client: client(number), repository: repository(place), lineage: lineage(of) }
             }
             Event::Commit { client: other, lease, complete, spoil } => {
                 let (holder, lease) = self.lease(lease)?;
@@ -197,7 +198,7 @@ impl History {
                 let first = self.enrollments.entry(enrollment.client).or_insert_with(|| enrollment.clone());
                 assert_eq!(first, enrollment, "the same keys got another answer");
             }
-            (Command::Grant { client, repository }, Ok(Decided::Granted(lease))) => {
+            (Command::Grant { client, repository, .. }, Ok(Decided::Granted(lease))) => {
                 invariant_a_view_names_the_own_segments(&self.commits_in(client, repository), lease);
                 // It closes the one before.
                 let closed: Vec<_> = self.leases_in(client, repository).map(|lease| lease.id).collect();
@@ -319,10 +320,16 @@ fn invariant_a_view_names_the_own_segments(commits: &[&CommitFacts], lease: &Lea
     let own: Vec<ObjectName> = commits.iter().flat_map(|commit| commit.segments.iter().copied()).collect();
     assert_eq!(lease.view.own, own);
     assert_eq!(lease.sequence, commits.len() as u64 + 1);
-    assert_eq!(lease.parent.map(|parent| parent.object), commits.last().map(|commit| commit.object));
-    let complete = commits.iter().rev().find(|commit| commit.complete).map(|commit| commit.object);
-    let parent_is_partial = commits.last().is_some_and(|commit| !commit.complete);
-    assert_eq!(lease.parent_complete.map(|parent| parent.object), complete.filter(|_| parent_is_partial));
+    assert_eq!(lease.previous.map(|id| id.0), commits.last().map(|commit| commit.object.hash.0));
+    // It builds on the newest of its lineage, or on the newest of all if that is new.
+    let newest_of = |lineage| commits.iter().rev().find(|commit| commit.lineage == lineage);
+    let base = newest_of(lease.lineage).or(commits.last());
+    assert_eq!(lease.parent.map(|parent| parent.object), base.map(|commit| commit.object));
+    let partial = base.filter(|base| !base.complete);
+    let complete = partial.and_then(|partial| {
+        commits.iter().rev().find(|commit| commit.complete && commit.lineage == partial.lineage)
+    });
+    assert_eq!(lease.parent_complete.map(|parent| parent.object), complete.map(|commit| commit.object));
 }
 
 /// Two replicas live through the entries.

@@ -1,0 +1,161 @@
+//! What others meet first: answers by itself before the adoption, and passes calls
+//! on to the desk after it.
+//!
+//! Invariant: once `close` has returned, no call holds anything of the seat that
+//! was closed.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use control::Standing;
+use protocol::{
+    failure::Failure,
+    ids::{ClusterId, PublicKey},
+    records::{Payload, Record},
+    wire::{self, Answer, Reply, Request},
+};
+use ractor::ActorRef;
+use tokio::sync::{Semaphore, watch};
+
+use super::{Message, desk::Desk};
+use crate::{
+    AGENT,
+    identity::Identity,
+    net::{Incoming, Meter, Rank, Ranks, Service},
+    shared::Shared,
+};
+
+/// More than there can be calls: their number is bounded where they come in.
+const VISITS_MAX: u32 = u32::MAX >> 4;
+
+/// What others meet first.
+pub struct Front {
+    identity: Identity,
+    seat: Shared<Option<Seat>>,
+    client_bytes: Arc<Meter>,
+    actor: ActorRef<Message>,
+}
+
+/// A seat that is open.
+#[derive(Clone)]
+struct Seat {
+    desk: Desk,
+    /// Set when it is to be closed.
+    ended: watch::Sender<bool>,
+    /// One permit is taken by each call under way.
+    visits: Arc<Semaphore>,
+}
+
+impl Front {
+    /// A front without a seat.
+    pub fn new(identity: Identity, client_bytes: Arc<Meter>, actor: ActorRef<Message>) -> Self {
+        Self { identity, seat: Shared::new(None), client_bytes, actor }
+    }
+
+    /// From now on calls are passed to this desk.
+    pub fn open(&self, desk: Desk) {
+        let visits = Arc::new(Semaphore::new(VISITS_MAX as usize));
+        let seat = Seat { desk, ended: watch::Sender::new(false), visits };
+        self.seat.write(|open| *open = Some(seat));
+    }
+
+    /// From now on there is no desk. Calls under way are given up.
+    pub async fn close(&self) {
+        let Some(Seat { desk, ended, visits }) = self.seat.write(Option::take) else { return };
+        drop(desk);
+        ended.send_replace(true);
+        // It fails only if the semaphore is closed, which nobody does.
+        let _ = visits.acquire_many(VISITS_MAX).await;
+    }
+
+    fn desk(&self) -> Option<Desk> {
+        self.seat.read().as_ref().map(|seat| seat.desk.clone())
+    }
+
+    fn welcome(&self) -> wire::Welcome {
+        let keyset = self
+            .desk()
+            .and_then(|desk| desk.records.set().read().keyset_record().map(|record| record.signed().clone()));
+        wire::Welcome { agent: AGENT.into(), card: self.identity.card(), keyset }
+    }
+
+    async fn adopt(&self, adopt: wire::Adopt) -> Result<(), Failure> {
+        // Here, where many can be checked at a time, so that strangers cannot keep the actor busy.
+        check_adoption(&adopt, &self.identity)?;
+        ractor::call!(self.actor, |reply| Message::Adopt(adopt, reply))
+            .map_err(|_| Failure::retry("the node is restarting: try again"))?
+    }
+
+    async fn visit(&self, incoming: Incoming) -> Answer {
+        let not_ready = || {
+            Failure::retry(format!(
+                "node {} is not ready: it is starting, or waits to be adopted by `nuthatch cluster init`",
+                self.identity.node()
+            ))
+        };
+        let Some(Seat { desk, ended, visits }) = self.seat.read().clone() else { return Err(not_ready()) };
+        let Ok(_visit) = visits.acquire().await else { return Err(not_ready()) };
+        // Dropped before the permit is.
+        let desk = desk;
+        let mut ended = ended.subscribe();
+        tokio::select! {
+            answer = desk.answer(incoming) => answer,
+            _ = ended.wait_for(|ended| *ended) => {
+                Err(Failure::retry("this orchestrator starts again from its disk: try again, or try another"))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Service for Front {
+    async fn answer(&self, incoming: Incoming) -> Answer {
+        match &incoming.request {
+            Request::Hello(_) => Ok(Reply::Welcome(self.welcome())),
+            Request::Adopt(adopt) => self.adopt(adopt.clone()).await.map(Reply::Adopted),
+            _ => self.visit(incoming).await,
+        }
+    }
+
+    fn gossip(&self, from: &PublicKey, message: Vec<u8>) {
+        if let Some(desk) = self.desk()
+            && let Standing::Orchestrator(node) = desk.standing(from)
+        {
+            desk.gossip.take(node, &message);
+        }
+    }
+
+    fn left(&self, key: &PublicKey, received: u64) {
+        if matches!(self.rank(key), Rank::Client | Rank::Stranger | Rank::Refused) {
+            self.client_bytes.add(received);
+        }
+    }
+}
+
+impl Ranks for Front {
+    fn rank(&self, key: &PublicKey) -> Rank {
+        let standing = self.seat.read().as_ref().map(|seat| seat.desk.standing(key));
+        match standing {
+            Some(Standing::Orchestrator(_) | Standing::Admin(_)) => Rank::Member,
+            Some(Standing::Client(_)) => Rank::Client,
+            Some(Standing::Revoked) => Rank::Refused,
+            Some(Standing::Stranger) | None => Rank::Stranger,
+        }
+    }
+}
+
+/// A keyset signed by the root that names this node as it is.
+fn check_adoption(adopt: &wire::Adopt, identity: &Identity) -> Result<(), Failure> {
+    let record = Record::open(adopt.keyset.clone(), &ClusterId::of_root(&adopt.root))?;
+    let Payload::Keyset(keyset) = record.payload() else {
+        return Err(Failure::invalid("the adoption carries a record that is not a keyset"));
+    };
+    if *record.author() != adopt.root {
+        return Err(Failure::denied("the keyset is not signed by the cluster's root key"));
+    }
+    let card = identity.card();
+    let named = keyset.orchestrators.iter().any(|orchestrator| {
+        orchestrator.key == identity.key() && orchestrator.voter == card.voter && orchestrator.sealing == card.sealing
+    });
+    if named { Ok(()) } else { Err(Failure::invalid("the keyset does not name this node with its present keys")) }
+}
