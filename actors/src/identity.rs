@@ -68,9 +68,7 @@ impl Identity {
     fn parse(bytes: &[u8], disk: &dyn Disk) -> Result<Seeds, Failure> {
         match bytes.split_first() {
             Some((&VERSION, body)) => Ok(codec::decode(WHAT, body)?),
-            Some((&found, _)) => {
-                Err(codec::DecodeError::UnknownVersion { what: WHAT, found, known: VERSION }.into())
-            }
+            Some((&found, _)) => Err(codec::DecodeError::UnknownVersion { what: WHAT, found, known: VERSION }.into()),
             None => Err(Failure::corrupt(format!("the {WHAT} in {} is empty: restore it from a copy", disk.place()))),
         }
     }

@@ -60,8 +60,8 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Reads a value that must fill `bytes` exactly.
 pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
-    let (value, rest) = postcard::take_from_bytes(bytes)
-        .map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })?;
+    let (value, rest) =
+        postcard::take_from_bytes(bytes).map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })?;
     match rest.len() {
         0 => Ok(value),
         extra => Err(DecodeError::Trailing { what, extra }),

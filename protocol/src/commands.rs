@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::Failure,
-    ids::{ClientId, ClusterId, DomainId, LeaseId, LineageId, PublicKey, RepositoryId, SealingKey, SnapshotId, TokenId},
+    ids::{
+        ClientId, ClusterId, DomainId, LeaseId, LineageId, PublicKey, RepositoryId, SealingKey, SnapshotId, TokenId,
+    },
     names::ObjectName,
     sign::Signed,
     time::UnixMillis,

@@ -10,7 +10,10 @@
 use std::convert::Infallible;
 
 use chacha20poly1305::{AeadInOut as _, ChaCha20Poly1305, KeyInit as _};
-use hpke::{Deserializable as _, Kem as _, OpModeR, OpModeS, Serializable as _, aead::ChaCha20Poly1305 as HpkeAead, kdf::HkdfSha256, kem::X25519HkdfSha256};
+use hpke::{
+    Deserializable as _, Kem as _, OpModeR, OpModeS, Serializable as _, aead::ChaCha20Poly1305 as HpkeAead,
+    kdf::HkdfSha256, kem::X25519HkdfSha256,
+};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -64,7 +67,12 @@ pub fn seal_to(
     let refuse = |_| DecodeError::Malformed { what: "sealing key", reason: "not a usable X25519 key".into() };
     let key = <X25519HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(&to.0).map_err(refuse)?;
     let (encapsulated, ciphertext) = hpke::single_shot_seal_with_rng::<HpkeAead, HkdfSha256, X25519HkdfSha256>(
-        &OpModeS::Base, &key, info, plaintext, &[], &mut Entropy(fill),
+        &OpModeS::Base,
+        &key,
+        info,
+        plaintext,
+        &[],
+        &mut Entropy(fill),
     )
     .map_err(refuse)?;
     Ok(SealedBox { to: *to, encapsulated: encapsulated.to_bytes().into(), ciphertext })
@@ -94,7 +102,12 @@ impl SealingSecret {
         let encapsulated =
             <X25519HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapsulated).map_err(refuse)?;
         hpke::single_shot_open::<HpkeAead, HkdfSha256, X25519HkdfSha256>(
-            &OpModeR::Base, &self.private, &encapsulated, info, &sealed.ciphertext, &[],
+            &OpModeR::Base,
+            &self.private,
+            &encapsulated,
+            info,
+            &sealed.ciphertext,
+            &[],
         )
         .map(Zeroizing::new)
         .map_err(refuse)

@@ -6,7 +6,10 @@
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::{codec::DecodeError, ids::{Hash, PublicKey}};
+use crate::{
+    codec::DecodeError,
+    ids::{Hash, PublicKey},
+};
 
 /// What a signature is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,8 +17,7 @@ use zeroize::Zeroize;
 use crate::{
     codec::{self, DecodeError},
     ids::{ClusterId, PublicKey, TokenId},
-    limits,
-    sealed,
+    limits, sealed,
     sign::Signer,
 };
 

@@ -14,7 +14,9 @@ use crate::{
     codec,
     commands::{Command, CommitFacts, Enrollment, Lease, Outcome, SnapshotRecord},
     failure::Failure,
-    ids::{ClientId, Hash, LeaseId, LineageId, NodeId, PublicKey, RepositoryId, SealingKey, Sha256, SnapshotId, TokenId},
+    ids::{
+        ClientId, Hash, LeaseId, LineageId, NodeId, PublicKey, RepositoryId, SealingKey, Sha256, SnapshotId, TokenId,
+    },
     limits,
     names::ObjectKey,
     records::{Subject, TokenTerms},

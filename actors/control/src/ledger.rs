@@ -120,7 +120,7 @@ impl Ledger {
             Command::Redeem { terms, redemption } => self.redeem(terms, redemption).map(Decided::Redeemed),
             Command::Grant { client, repository, lineage } => {
                 self.grant(place, client, repository, lineage).map(Decided::Granted)
-            },
+            }
             Command::Commit { client, commit } => self.commit(client, commit).map(Decided::Committed),
             Command::Close { client, lease } => self.close(place, client, lease).map(|()| Decided::Closed),
             Command::Acknowledge { client, token } => self.acknowledge(client, token).map(|()| Decided::Acknowledged),

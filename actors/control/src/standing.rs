@@ -109,11 +109,9 @@ pub fn may(standing: &Standing, request: &Request) -> Result<(), Failure> {
         Request::PutRelease(_) | Request::GetRecords(_) => {
             (matches!(standing, Admin(_) | Orchestrator(_)), "admins and orchestrators")
         }
-        Request::Raft(_)
-        | Request::Propose(_)
-        | Request::ReadIndex(_)
-        | Request::Push(_)
-        | Request::Pull(_) => (matches!(standing, Orchestrator(_)), "orchestrators"),
+        Request::Raft(_) | Request::Propose(_) | Request::ReadIndex(_) | Request::Push(_) | Request::Pull(_) => {
+            (matches!(standing, Orchestrator(_)), "orchestrators")
+        }
     };
     if allowed {
         return Ok(());

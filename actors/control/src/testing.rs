@@ -94,7 +94,8 @@ pub fn client(number: u8) -> ClientId {
 }
 
 pub fn redemption(token_number: u8, keys: ClientKeys, name: &str) -> Signed {
-    let redemption = Redemption { cluster: cluster(), token: token(token_number), keys, name: name.into(), exporter: [9; 32] };
+    let redemption =
+        Redemption { cluster: cluster(), token: token(token_number), keys, name: name.into(), exporter: [9; 32] };
     Signed::new(&token_signer(token_number), sign::REDEMPTION, codec::encode(&redemption))
 }
 
@@ -136,7 +137,8 @@ pub fn enrolled(count: u8) -> Ledger {
 }
 
 pub fn grant(ledger: &mut Ledger, number: u8, repository_number: u8) -> Lease {
-    let command = Command::Grant { client: client(number), repository: repository(repository_number), lineage: lineage(0) };
+    let command =
+        Command::Grant { client: client(number), repository: repository(repository_number), lineage: lineage(0) };
     match apply(ledger, 1, command) {
         Ok(Decided::Granted(lease)) => lease,
         other => panic!("{other:?}"),

@@ -21,7 +21,7 @@ pub use clock::{Clock, Rng};
 pub use disk::Disk;
 pub use files::Files;
 pub use net::Net;
-pub use store::{Carrier, Storages, Steward};
+pub use store::{Carrier, Steward, Storages};
 
 /// Everything a node is given at its start.
 #[derive(Clone)]

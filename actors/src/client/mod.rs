@@ -32,13 +32,13 @@ use repo::{
     Segments, Snapshot, VerifyJob, VerifyReport,
 };
 
+use self::objects::TicketedObjects;
 pub use self::{
     agent::agent,
     enroll::enroll,
     link::{Link, LinkReport, Trust},
     profile::Profile,
 };
-use self::objects::TicketedObjects;
 use crate::{
     AGENT,
     net::{Endpoint, Pace},
@@ -190,7 +190,8 @@ impl Client {
 
     /// The decided snapshots of this client, oldest first.
     pub async fn snapshots(&self) -> Result<Vec<SnapshotRecord>, Failure> {
-        let page = |last: Option<&SnapshotRecord>| wire::ListSnapshots { client: None, after: last.map(|last| last.id) };
+        let page =
+            |last: Option<&SnapshotRecord>| wire::ListSnapshots { client: None, after: last.map(|last| last.id) };
         self.link.list(page).await
     }
 
@@ -201,7 +202,10 @@ impl Client {
     }
 
     /// Reads what several snapshots say of themselves.
-    pub async fn show_all(&mut self, snapshots: &[SnapshotRecord]) -> Result<Vec<Result<Snapshot, RepoError>>, RepoError> {
+    pub async fn show_all(
+        &mut self,
+        snapshots: &[SnapshotRecord],
+    ) -> Result<Vec<Result<Snapshot, RepoError>>, RepoError> {
         let context = self.reading().await?;
         let mut shown = Vec::with_capacity(snapshots.len());
         for snapshot in snapshots {

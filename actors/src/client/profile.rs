@@ -82,7 +82,9 @@ impl Profile {
         let profile = Self::load(disk)?.ok_or_else(missing)?;
         match (profile.enrollment.clone(), profile.welcome.clone()) {
             (Some(enrollment), Some(welcome)) => Ok((profile, enrollment, welcome)),
-            _ => Err(Failure::invalid("the enrollment of this machine was not finished: run `nuthatch enroll` again with the same token")),
+            _ => Err(Failure::invalid(
+                "the enrollment of this machine was not finished: run `nuthatch enroll` again with the same token",
+            )),
         }
     }
 

@@ -107,7 +107,9 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 impl RaftStateMachine<TypeConfig> for Machine {
     type SnapshotBuilder = Builder;
 
-    async fn applied_state(&mut self) -> Result<(Option<LogId>, openraft::StoredMembership<u64, Member>), StorageError> {
+    async fn applied_state(
+        &mut self,
+    ) -> Result<(Option<LogId>, openraft::StoredMembership<u64, Member>), StorageError> {
         Ok((self.applied, self.membership.clone()))
     }
 
@@ -120,9 +122,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         for entry in entries {
             outcomes.push(match entry.payload {
                 EntryPayload::Blank => Vec::new(),
-                EntryPayload::Normal(decided) => {
-                    self.ledger.write(|ledger| ledger.apply(entry.log_id.index, &decided))
-                }
+                EntryPayload::Normal(decided) => self.ledger.write(|ledger| ledger.apply(entry.log_id.index, &decided)),
                 EntryPayload::Membership(membership) => {
                     self.membership = Membership::new(Some(entry.log_id), membership);
                     Vec::new()
@@ -144,7 +144,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(Box::default())
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<Cursor<Vec<u8>>>) -> Result<(), StorageError> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: Box<Cursor<Vec<u8>>>,
+    ) -> Result<(), StorageError> {
         let bytes = snapshot.into_inner();
         let image = decode(meta, &bytes)?;
         self.store.keep_snapshot(meta, Arc::new(bytes)).await?;

@@ -155,7 +155,8 @@ impl Log {
             Failure::retry("too many decisions are waiting on this orchestrator: try again, or try another")
         })?;
         let busy = || Failure::retry("the log is restarting on this orchestrator: try again");
-        let decided = ractor::call!(self.actor, |reply| Message::Propose(Box::new(Pending::new(command, reply, permit))));
+        let decided =
+            ractor::call!(self.actor, |reply| Message::Propose(Box::new(Pending::new(command, reply, permit))));
         let (index, outcome) = decided.map_err(|_| busy())??;
         self.core.applied(index).await?;
         match outcome? {
@@ -186,10 +187,7 @@ impl Log {
     /// Takes a message of replication.
     pub async fn take_raft(&self, call: &wire::Raft) -> Result<Vec<u8>, Failure> {
         if call.to != self.core.voter {
-            return Err(Failure::denied(format!(
-                "voter {} is no longer at this node: its disk was replaced",
-                call.to
-            )));
+            return Err(Failure::denied(format!("voter {} is no longer at this node: its disk was replaced", call.to)));
         }
         network::take(&self.core.raft, &call.message).await
     }
@@ -308,10 +306,7 @@ impl Core {
 
     async fn sync(&self) -> Result<(), Failure> {
         let index = self
-            .at_leader(
-                || self.read_index(),
-                |node| self.peers.call(node, wire::ReadIndex {}, ATTEMPT_PATIENCE),
-            )
+            .at_leader(|| self.read_index(), |node| self.peers.call(node, wire::ReadIndex {}, ATTEMPT_PATIENCE))
             .await?;
         self.applied(index).await
     }

@@ -10,7 +10,10 @@
 use std::{fmt::Debug, ops::RangeBounds, sync::Arc};
 
 use env::{Blocking, Disk, run_blocking};
-use openraft::{LogState, OptionalSend, RaftLogReader, Vote, storage::{LogFlushed, RaftLogStorage}};
+use openraft::{
+    LogState, OptionalSend, RaftLogReader, Vote,
+    storage::{LogFlushed, RaftLogStorage},
+};
 use protocol::{codec, failure::Failure};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};

@@ -6,7 +6,10 @@ use env::Env;
 use protocol::{failure::Failure, ids::PublicKey, limits, wire};
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TransportConfig, VarInt};
 
-use super::{peer::{CLOSE_DONE, Peer}, tls::Credentials};
+use super::{
+    peer::{CLOSE_DONE, Peer},
+    tls::Credentials,
+};
 use crate::identity::Identity;
 
 /// How soon a connection notices that the other side is gone. The shorter of the
@@ -75,7 +78,8 @@ impl Endpoint {
             server
         });
         let socket = env.net.bind(listen).map_err(refuse)?;
-        let quinn = quinn::Endpoint::new_with_abstract_socket(config, server, socket, env.net.runtime()).map_err(refuse)?;
+        let quinn =
+            quinn::Endpoint::new_with_abstract_socket(config, server, socket, env.net.runtime()).map_err(refuse)?;
         Ok(Self { quinn, credentials, env: env.clone() })
     }
 

@@ -66,11 +66,7 @@ impl Peer {
 
     /// Like `call`, telling what the peer answered (inside) from what became of the
     /// request on its way (outside).
-    pub(super) async fn ask<C: Call>(
-        &self,
-        call: C,
-        patience: Duration,
-    ) -> Result<Result<C::Reply, Failure>, Failure> {
+    pub(super) async fn ask<C: Call>(&self, call: C, patience: Duration) -> Result<Result<C::Reply, Failure>, Failure> {
         let request = call.into();
         let name = request.name();
         let patience_ms = patience.as_millis().try_into().unwrap_or(u32::MAX);

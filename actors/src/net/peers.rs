@@ -11,12 +11,7 @@ use std::{
 };
 
 use control::records::RecordSet;
-use protocol::{
-    failure::Failure,
-    ids::NodeId,
-    records::Orchestrator,
-    wire::Call,
-};
+use protocol::{failure::Failure, ids::NodeId, records::Orchestrator, wire::Call};
 use tokio::sync::watch;
 
 use super::{Endpoint, Pace, Peer, peer::CLOSE_SILENT};
@@ -136,9 +131,7 @@ impl Peers {
         self.0.tasks.spawn(async move {
             let found = this.others().into_iter().find(|other| other.id() == node);
             let dialed = match found {
-                Some(other) => {
-                    this.0.endpoint.dial(&other.address, Some(other.key), Pace::Busy, DIAL_PATIENCE).await
-                }
+                Some(other) => this.0.endpoint.dial(&other.address, Some(other.key), Pace::Busy, DIAL_PATIENCE).await,
                 None => Err(Failure::denied(format!("{node} is not in the roster"))),
             };
             done.send_replace(dialed.map_or_else(Dial::Failed, Dial::Ready));

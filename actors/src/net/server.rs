@@ -4,7 +4,13 @@
 //! message, so that the service can ask its records anew each time. What a
 //! connection asked for ends with it, and all connections end with `serve`.
 
-use std::{sync::{Arc, atomic::{AtomicU64, Ordering}}, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use protocol::{

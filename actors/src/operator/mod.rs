@@ -75,7 +75,9 @@ pub async fn init(
         // signed then is what the others get.
         let record = match adopted {
             Some(record) if names_the_same(&record, &keyset) => record,
-            Some(_) => return Err(Failure::invalid("this cluster was begun with other orchestrators: name the same ones")),
+            Some(_) => {
+                return Err(Failure::invalid("this cluster was begun with other orchestrators: name the same ones"));
+            }
             None => Record::sign(root, RecordBody { cluster, version: 1, payload: Payload::Keyset(keyset) }),
         };
         for (orchestrator, candidate) in orchestrators.iter().zip(candidates) {
@@ -132,12 +134,7 @@ async fn meet(
 
 /// Hands the adoption to one node. Repeated until it is taken, since a cluster of
 /// which some nodes know and others do not is of no use to anyone.
-async fn adopt_one(
-    env: &Env,
-    endpoint: &Endpoint,
-    node: &Orchestrator,
-    adopt: wire::Adopt,
-) -> Result<(), Failure> {
+async fn adopt_one(env: &Env, endpoint: &Endpoint, node: &Orchestrator, adopt: wire::Adopt) -> Result<(), Failure> {
     let give_up = env.clock.monotonic() + ADOPT_PATIENCE;
     loop {
         let attempt = async {
@@ -252,7 +249,8 @@ impl Operator {
 
     /// Everyone who is enrolled.
     pub async fn clients(&self) -> Result<Vec<wire::ClientStatus>, Failure> {
-        let page = |last: Option<&wire::ClientStatus>| wire::ListClients { after: last.map(|last| last.enrollment.client) };
+        let page =
+            |last: Option<&wire::ClientStatus>| wire::ListClients { after: last.map(|last| last.enrollment.client) };
         self.link.list(page).await
     }
 

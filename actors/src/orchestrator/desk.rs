@@ -66,9 +66,7 @@ impl Desk {
         let standing = self.permit(&incoming).await?;
         let caller = Caller { standing, incoming: &incoming };
         match incoming.request.clone() {
-            Request::Hello(_) | Request::Adopt(_) => {
-                Err(Failure::internal("first words are answered before the desk"))
-            }
+            Request::Hello(_) | Request::Adopt(_) => Err(Failure::internal("first words are answered before the desk")),
             Request::Redeem(call) => self.redeem(&caller, call).await.map(Reply::Redeemed),
             Request::Release(call) => self.release(&caller, call.token).map(Reply::Released),
             Request::Acknowledge(call) => self.acknowledge(&caller, call.token).await.map(Reply::Acknowledged),
@@ -361,9 +359,13 @@ impl Desk {
         let snapshots = ledger.snapshots(&client);
         let start = match call.after {
             None => 0,
-            Some(after) => 1 + snapshots.iter().position(|snapshot| snapshot.id == after).ok_or_else(|| {
-                Failure::not_found(format!("snapshot {after}, after which to list, does not exist: list from the start"))
-            })?,
+            Some(after) => {
+                1 + snapshots.iter().position(|snapshot| snapshot.id == after).ok_or_else(|| {
+                    Failure::not_found(format!(
+                        "snapshot {after}, after which to list, does not exist: list from the start"
+                    ))
+                })?
+            }
         };
         Ok(wire::Page::of(snapshots.into_iter().skip(start).cloned()))
     }
@@ -409,7 +411,8 @@ impl Desk {
             newest: ledger.snapshot_newest(&enrollment.client).map(|snapshot| snapshot.at),
             lease: ledger.leases(&enrollment.client).next().map(|lease| lease.id),
         };
-        let rest = ledger.enrollments().skip_while(|enrollment| call.after.is_some_and(|after| enrollment.client <= after));
+        let rest =
+            ledger.enrollments().skip_while(|enrollment| call.after.is_some_and(|after| enrollment.client <= after));
         Ok(wire::Page::of(rest.map(status)))
     }
 
@@ -441,10 +444,8 @@ impl Desk {
             .map(|(_, bytes)| *bytes)
             .collect();
         let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
-        let (number, roster) = records
-            .keyset()
-            .map(|(number, keyset)| (number, keyset.orchestrators.clone()))
-            .unwrap_or_default();
+        let (number, roster) =
+            records.keyset().map(|(number, keyset)| (number, keyset.orchestrators.clone())).unwrap_or_default();
         let peer = |other: &protocol::records::Orchestrator| wire::PeerStatus {
             node: other.id(),
             name: other.name.clone(),

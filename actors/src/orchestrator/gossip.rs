@@ -23,7 +23,10 @@ use chitchat::{
 };
 use control::records::SHARDS;
 use env::Env;
-use protocol::{failure::Failure, ids::{ClusterId, Hash, NodeId}};
+use protocol::{
+    failure::Failure,
+    ids::{ClusterId, Hash, NodeId},
+};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::{Mutex, mpsc};
 
@@ -71,22 +74,12 @@ impl Gossip {
         records: Records,
         supervisor: &ActorCell,
     ) -> Result<Self, Failure> {
-        let gossip = Self {
-            alive: Shared::new(BTreeSet::new()),
-            inbox: Shared::new(None),
-            addresses: start.addresses.clone(),
-        };
+        let gossip =
+            Self { alive: Shared::new(BTreeSet::new()), inbox: Shared::new(None), addresses: start.addresses.clone() };
         let (handle, inbox) = spawn(&start, &peers).await?;
         gossip.inbox.write(|place| *place = Some(inbox));
-        let state = State {
-            env: env.clone(),
-            start,
-            peers,
-            handle,
-            gossip: gossip.clone(),
-            records,
-            tasks: Tasks::new(),
-        };
+        let state =
+            State { env: env.clone(), start, peers, handle, gossip: gossip.clone(), records, tasks: Tasks::new() };
         Actor::spawn_linked(None, Gossiper, state, supervisor.clone())
             .await
             .map_err(|error| Failure::internal(format!("cannot start gossip: {error}")))?;
@@ -115,8 +108,7 @@ async fn spawn(start: &Start, peers: &Peers) -> Result<(ChitchatHandle, Inbox), 
         Failure::retry("this node's own address in the keyset cannot be resolved: check its name service")
     })?;
     let (inbox, receive) = mpsc::channel(INBOX_MAX);
-    let transport =
-        Quic { peers: peers.clone(), addresses: addresses.clone(), receive: Mutex::new(Some(receive)) };
+    let transport = Quic { peers: peers.clone(), addresses: addresses.clone(), receive: Mutex::new(Some(receive)) };
     let config = ChitchatConfig {
         chitchat_id: ChitchatId {
             node_id: me.to_string().into(),
@@ -324,8 +316,11 @@ fn encode(digests: &Digests) -> String {
 }
 
 fn decode(text: &str) -> Option<Digests> {
-    let bytes: Vec<u8> =
-        text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = text
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect::<Option<_>>()?;
     let mut digests = [[0; 8]; SHARDS as usize];
     if bytes.len() != digests.len() * 8 {
         return None;

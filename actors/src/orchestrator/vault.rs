@@ -7,13 +7,7 @@
 use std::sync::Arc;
 
 use env::{Disk, Env, run_blocking};
-use protocol::{
-    codec,
-    failure::Failure,
-    ids::TokenId,
-    time::UnixMillis,
-    wire::PutRelease,
-};
+use protocol::{codec, failure::Failure, ids::TokenId, time::UnixMillis, wire::PutRelease};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 

@@ -4,6 +4,7 @@
 //! the faults are a list apart from the play, so that a shorter list can be tried.
 
 pub mod cluster;
+pub mod joins;
 pub mod network;
 
 use crate::{
@@ -30,7 +31,7 @@ pub struct Scenario {
 pub const DEFAULT: &str = cluster::SCENARIO.name;
 
 /// All scenarios.
-pub const ALL: &[&Scenario] = &[&cluster::SCENARIO, &network::SCENARIO, &network::LYING_DISKS];
+pub const ALL: &[&Scenario] = &[&cluster::SCENARIO, &joins::SCENARIO, &network::SCENARIO, &network::LYING_DISKS];
 
 /// The scenario of this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

@@ -211,8 +211,11 @@ fn a_new_lease_fences_the_old_one_of_its_repository() {
 #[test]
 fn leases_of_one_entry_have_different_ids() {
     let mut ledger = enrolled(2);
-    let grants = [(0, 1), (0, 2), (1, 1), (0, 1)]
-        .map(|(number, place)| Command::Grant { client: client(number), repository: repository(place), lineage: lineage(0) });
+    let grants = [(0, 1), (0, 2), (1, 1), (0, 1)].map(|(number, place)| Command::Grant {
+        client: client(number),
+        repository: repository(place),
+        lineage: lineage(0),
+    });
     let outcomes = ledger.apply(50, &entry(1, grants.to_vec()));
     let ids: Vec<LeaseId> = outcomes
         .into_iter()

@@ -68,8 +68,16 @@ fn table() -> Vec<(Request, &'static str)> {
     let repository = RepositoryId([1; 16]);
     let signed = keyset(1).signed().clone();
     let object = testing::object(lease, 0);
-    let commit =
-        CommitFacts { lease, object, sequence: 1, previous: None, lineage: LineageId([1; 16]), complete: true, segments: vec![], bytes_stored: 0 };
+    let commit = CommitFacts {
+        lease,
+        object,
+        sequence: 1,
+        previous: None,
+        lineage: LineageId([1; 16]),
+        complete: true,
+        segments: vec![],
+        bytes_stored: 0,
+    };
     let list = |client| Request::from(ListSnapshots { client, after: None });
     vec![
         (Hello { agent: "test".into() }.into(), "OCAS"),

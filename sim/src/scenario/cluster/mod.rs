@@ -6,7 +6,7 @@
 //! the operator and the client finish whatever happens to one orchestrator; no file
 //! name and no content stands in the storage.
 
-mod roles;
+pub(super) mod roles;
 mod tree;
 
 use std::{
@@ -37,7 +37,8 @@ pub const SCENARIO: Scenario = Scenario {
     play,
 };
 
-const ORCHESTRATORS: u32 = 3;
+/// How many orchestrators there are: nodes 0 and on.
+pub(super) const ORCHESTRATORS: u32 = 3;
 const OPERATOR: Node = Node(ORCHESTRATORS);
 const CLIENT: Node = Node(ORCHESTRATORS + 1);
 /// Backups, fail-overs and elections take seconds of simulated time; this is stuck.
@@ -104,7 +105,7 @@ fn plan(seed: u64) -> Vec<Planned> {
 }
 
 /// The credential that orchestrators use.
-fn credential() -> StorageCredential {
+pub(super) fn credential() -> StorageCredential {
     StorageCredential { access_key: "minter".into(), secret_key: "the minter's secret".into() }
 }
 

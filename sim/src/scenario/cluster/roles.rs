@@ -13,17 +13,18 @@ use env::Env;
 use protocol::{
     failure::{Code, Failure},
     ids::RepositoryId,
-    records::{Storage, Trust},
+    records::{Domain, Storage, Trust},
     sign::Signer,
     time::UnixMillis,
-    token::Token,
+    token::{Token, Welcome},
 };
 use repo::{CancellationToken, Outcome, Progress};
 
 use super::{ORCHESTRATORS, SOURCE, SharedScript, TARGET, credential, tree};
 use crate::{kernel::lock, world::BootInfo};
 
-const PORT: u16 = 7400;
+/// Where orchestrators listen.
+pub const PORT: u16 = 7400;
 /// How many times the client backs up.
 const BACKUPS: usize = 5;
 /// Until what is in the source tree counts as old.
@@ -39,20 +40,30 @@ pub async fn orchestrate(env: Env, info: BootInfo) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The operator: makes the cluster, a storage, a domain and a token.
-pub async fn operate(env: Env, _: BootInfo, script: SharedScript) -> anyhow::Result<()> {
+/// What an operator has made: a cluster with one storage and one domain.
+pub struct Founded {
+    /// The connection to it.
+    pub operator: Operator,
+    /// The domain.
+    pub domain: Domain,
+    /// Its secrets.
+    pub secrets: Welcome,
+}
+
+/// Makes a cluster of the orchestrators, a storage and a domain.
+pub async fn found(env: &Env) -> anyhow::Result<Founded> {
     let root = Signer::from_seed(&env.rng.array());
     let admin_seed: [u8; 32] = env.rng.array();
     let candidates: Vec<Candidate> = (0..ORCHESTRATORS)
         .map(|number| Candidate { name: format!("o{number}"), address: format!("o{number}:{PORT}"), key: None })
         .collect();
-    let keyset = init(&env, "simulated", &candidates, &root, admin_seed, "operator").await.context("cluster init")?;
+    let keyset = init(env, "simulated", &candidates, &root, admin_seed, "operator").await.context("cluster init")?;
     let trust = actors::client::Trust {
         root: root.public(),
         keyset_floor: keyset.version(),
         addresses: candidates.into_iter().map(|candidate| candidate.address).collect(),
     };
-    let operator = Operator::new(&env, admin_seed, trust)?;
+    let operator = Operator::new(env, admin_seed, trust)?;
     let storage = Storage {
         repository: RepositoryId(env.rng.array()),
         name: "main".into(),
@@ -65,6 +76,12 @@ pub async fn operate(env: Env, _: BootInfo, script: SharedScript) -> anyhow::Res
     let storage = operator.add_storage(storage, &credential(), false).await.context("storage add")?;
     let secrets = operator.make_secrets();
     let domain = operator.add_domain("home", &storage, Trust::Trusting, &secrets).await.context("domain create")?;
+    Ok(Founded { operator, domain, secrets })
+}
+
+/// The operator: makes the cluster, a storage, a domain and a token.
+pub(super) async fn operate(env: Env, _: BootInfo, script: SharedScript) -> anyhow::Result<()> {
+    let Founded { operator, domain, secrets } = found(&env).await?;
     let new = NewToken {
         name: "first".into(),
         uses: 1,
@@ -79,7 +96,7 @@ pub async fn operate(env: Env, _: BootInfo, script: SharedScript) -> anyhow::Res
 }
 
 /// The client: joins, backs up twice, restores, and tries to join a second time.
-pub async fn back_up(env: Env, info: BootInfo, script: SharedScript) -> anyhow::Result<()> {
+pub(super) async fn back_up(env: Env, info: BootInfo, script: SharedScript) -> anyhow::Result<()> {
     let token: Token = loop {
         if let Some(text) = &lock(&script).token {
             break text.parse()?;

@@ -326,9 +326,8 @@ fn invariant_a_view_names_the_own_segments(commits: &[&CommitFacts], lease: &Lea
     let base = newest_of(lease.lineage).or(commits.last());
     assert_eq!(lease.parent.map(|parent| parent.object), base.map(|commit| commit.object));
     let partial = base.filter(|base| !base.complete);
-    let complete = partial.and_then(|partial| {
-        commits.iter().rev().find(|commit| commit.complete && commit.lineage == partial.lineage)
-    });
+    let complete = partial
+        .and_then(|partial| commits.iter().rev().find(|commit| commit.complete && commit.lineage == partial.lineage));
     assert_eq!(lease.parent_complete.map(|parent| parent.object), complete.map(|commit| commit.object));
 }
 
