@@ -85,7 +85,7 @@ impl System {
 }
 
 /// ractor wraps the error of a start twice; a person wants the innermost.
-fn start_error(error: &ractor::SpawnErr) -> String {
+pub(crate) fn start_error(error: &ractor::SpawnErr) -> String {
     match error {
         ractor::SpawnErr::StartupFailed(reason) => reason.to_string(),
         other => other.to_string(),

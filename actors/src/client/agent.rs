@@ -11,7 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use super::{Client, Link, Profile};
 use crate::{
     net::Pace,
-    system::{Role, StartRole},
+    system::{Role, StartRole, start_error},
     tasks::Tasks,
 };
 
@@ -25,7 +25,7 @@ pub fn agent(env: &Env, refresh: Duration) -> Result<(ClientId, Role), Failure> 
         Box::pin(async move {
             let (actor, _) = Actor::spawn_linked(None, Agent, arguments, supervisor)
                 .await
-                .map_err(|error| Failure::internal(format!("cannot start the client: {error}")))?;
+                .map_err(|error| Failure::internal(format!("cannot start the client: {}", start_error(&error))))?;
             Ok(actor.get_cell())
         })
     });

@@ -42,6 +42,7 @@ use crate::{
     identity::{Identity, storage_failure},
     log::Log,
     net::{Connections, Endpoint, Meter, Peers, server},
+    system::start_error,
     tasks::Tasks,
 };
 
@@ -66,7 +67,7 @@ pub async fn start(
     let arguments = Arguments { env: env.clone(), identity: identity.clone(), endpoint };
     let (actor, _) = Actor::spawn_linked(None, Orchestrator, arguments, supervisor.clone())
         .await
-        .map_err(|error| Failure::internal(format!("cannot start the orchestrator: {error}")))?;
+        .map_err(|error| Failure::internal(format!("cannot start the orchestrator: {}", start_error(&error))))?;
     Ok(actor)
 }
 

@@ -4,6 +4,7 @@
 //! the faults are a list apart from the play, so that a shorter list can be tried.
 
 pub mod cluster;
+pub mod hostile;
 pub mod joins;
 pub mod network;
 
@@ -23,6 +24,9 @@ pub struct Scenario {
     pub options: fn(seed: u64) -> Options,
     /// What goes wrong in it.
     pub plan: fn(seed: u64) -> Vec<Planned>,
+    /// Parts of what may be said by panics that belong to the play: of a library that
+    /// is known to panic, and must not take anything else with it.
+    pub panics: &'static [&'static str],
     /// What happens in it. The error says what did not hold.
     pub play: fn(&mut World) -> anyhow::Result<()>,
 }
@@ -31,7 +35,8 @@ pub struct Scenario {
 pub const DEFAULT: &str = cluster::SCENARIO.name;
 
 /// All scenarios.
-pub const ALL: &[&Scenario] = &[&cluster::SCENARIO, &joins::SCENARIO, &network::SCENARIO, &network::LYING_DISKS];
+pub const ALL: &[&Scenario] =
+    &[&cluster::SCENARIO, &joins::SCENARIO, &hostile::SCENARIO, &network::SCENARIO, &network::LYING_DISKS];
 
 /// The scenario of this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

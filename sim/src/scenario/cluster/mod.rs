@@ -34,6 +34,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "join, back up with an orchestrator lost on the way, back up again, restore",
     options,
     plan,
+    panics: &[],
     play,
 };
 

@@ -45,6 +45,7 @@ pub const LYING_DISKS: Scenario = Scenario {
         let liars = (0..SERVERS).map(|node| Planned { at: Duration::ZERO, fault: Fault::DiskLies(Node(node)) });
         liars.chain(plan(seed)).collect()
     },
+    panics: &[],
     play,
 };
 
@@ -54,6 +55,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "values on redb over QUIC and objects by ticket, under all faults",
     options,
     plan,
+    panics: &[],
     play,
 };
 
