@@ -36,3 +36,6 @@ impl Syncs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,19 +4,21 @@
 //! only mean that this replica lags is given after a linearizable look (`sync`),
 //! never before.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+mod admin;
+mod joining;
 
-use control::{Standing, commit_check, ledger, may, tickets};
+use std::{sync::Arc, time::Duration};
+
+use control::{Standing, commit_check, may, tickets};
 use env::Env;
 use protocol::{
-    commands::{Command, Decided, Enrollment, SnapshotRecord},
+    commands::{Command, Decided, SnapshotRecord},
     failure::{Code, Failure},
-    ids::{ClientId, NodeId, PublicKey, RepositoryId, SnapshotId, TokenId},
-    records::{Payload, Record, SecretId, Subject, TokenTerms},
+    ids::{ClientId, NodeId, PublicKey, RepositoryId, SnapshotId},
+    records::Subject,
     sign::Signed,
     wire::{self, Answer, Reply, Request},
 };
-
 use tokio::sync::Semaphore;
 
 use super::{gossip::Gossip, records::Records, stewards::Stewards, vault::Vault};
@@ -107,103 +109,6 @@ impl Desk {
         }
     }
 
-    // ---- enrollment
-
-    async fn redeem(&self, caller: &Caller<'_>, call: wire::Redeem) -> Result<Enrollment, Failure> {
-        let redemption = ledger::read_redemption(&call.redemption)?;
-        if redemption.exporter != caller.incoming.exporter(wire::REDEMPTION_EXPORTER)? {
-            return Err(Failure::denied("the redemption was made for another connection"));
-        }
-        if redemption.keys.tls != caller.incoming.caller {
-            return Err(Failure::denied("the redemption names another TLS key than the connection shows"));
-        }
-        let subject = Subject::Token(redemption.token);
-        let known = || self.records.set().read().winner(&subject).map(|record| record.signed().clone());
-        let terms = match known() {
-            Some(terms) => terms,
-            None => {
-                self.fetch(&subject).await;
-                known().ok_or_else(|| {
-                    Failure::not_found(
-                        "this cluster does not know the token: it is wrong, or was made while this orchestrator was cut off",
-                    )
-                })?
-            }
-        };
-        if self.records.set().read().token_revoked(&redemption.token) {
-            return Err(Failure::denied("the token was revoked: ask the operator for a new one"));
-        }
-        // The terms' author must be an admin of the keyset that the log has admitted.
-        self.admit_newest().await?;
-        match self.log.propose(Command::Redeem { terms, redemption: call.redemption }).await? {
-            Decided::Redeemed(enrollment) => Ok(enrollment),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Has the log admit the newest keyset known here, if it has not.
-    pub async fn admit_newest(&self) -> Result<(), Failure> {
-        let keyset = {
-            let admitted = self.log.ledger().read().keyset().map(|(number, _)| number);
-            let records = self.records.set().read();
-            let newest = records.keyset_record().filter(|record| Some(record.version()) > admitted);
-            newest.map(|record| record.signed().clone())
-        };
-        match keyset {
-            Some(keyset) => self.log.propose(Command::Admit { keyset }).await.map(drop),
-            None => Ok(()),
-        }
-    }
-
-    fn release(&self, caller: &Caller<'_>, token: TokenId) -> Result<wire::ReleaseValue, Failure> {
-        let client = caller.client()?;
-        if !self.log.ledger().read().redeemed(&token).contains(&client) {
-            return Err(Failure::denied("this client did not redeem that token"));
-        }
-        let terms = self.records.set().read().token(&token).cloned();
-        let terms = terms.ok_or_else(|| Failure::retry("the token's terms have not reached this orchestrator yet"))?;
-        match self.vault.get(&token)? {
-            Some(value) => Ok(wire::ReleaseValue { value, terms }),
-            None => Err(Failure::retry(
-                "this orchestrator does not hold the token's release value; another may, unless the token has expired",
-            )),
-        }
-    }
-
-    async fn acknowledge(&self, caller: &Caller<'_>, token: TokenId) -> Result<(), Failure> {
-        let client = caller.client()?;
-        match self.log.propose(Command::Acknowledge { client, token }).await? {
-            Decided::Acknowledged => Ok(()),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Keeps a release value here and, from an admin, at a majority: any majority then
-    /// has one that can give it out.
-    async fn put_release(&self, caller: &Caller<'_>, call: wire::PutRelease) -> Result<(), Failure> {
-        self.vault.put(call.clone()).await?;
-        if !matches!(caller.standing, Standing::Admin(_)) {
-            return Ok(());
-        }
-        let (roster, kept) = (self.peers.others().len() + 1, self.tell_others(call).await.len() + 1);
-        if kept > roster / 2 {
-            return Ok(());
-        }
-        Err(Failure::retry(format!(
-            "only {kept} of {roster} orchestrators could keep the token's release value: try again once a majority runs"
-        )))
-    }
-
-    /// Erases release values that nobody needs any more.
-    pub async fn sweep_vault(&self) -> Result<(), Failure> {
-        let is_done = |token: &TokenId| {
-            let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
-            let all_welcomed = |terms: &TokenTerms| ledger.welcomed(token) >= terms.uses;
-            records.token_revoked(token) || records.token(token).is_some_and(all_welcomed)
-        };
-        self.vault.sweep(self.env.clock.now(), is_done).await
-    }
-
     /// Passes something on to every other orchestrator. Returns what those said that
     /// answered soon.
     async fn tell_others<C: wire::Call + Sync>(&self, call: C) -> Vec<C::Reply> {
@@ -226,8 +131,6 @@ impl Desk {
             }
         }
     }
-
-    // ---- backups
 
     fn configure(&self, caller: &Caller<'_>) -> Result<Vec<Signed>, Failure> {
         let client = caller.client()?;
@@ -368,105 +271,6 @@ impl Desk {
             }
         };
         Ok(wire::Page::of(snapshots.into_iter().skip(start).cloned()))
-    }
-
-    // ---- administration
-
-    async fn submit(&self, call: wire::Submit) -> Result<(), Failure> {
-        let records = self.records.open(call.records)?;
-        self.check_authors(&records)?;
-        let push = wire::Push { records: records.iter().map(|record| record.signed().clone()).collect() };
-        self.records.insert(records).await?;
-        // Whoever acts on a fresh record next may ask any orchestrator: those that are
-        // alive have it when this returns, the others pull it when they are back.
-        let _ = self.tell_others(push).await;
-        Ok(())
-    }
-
-    /// A record whose author the newest keyset does not admit would never win: its
-    /// sender should hear that now.
-    fn check_authors(&self, records: &[Record]) -> Result<(), Failure> {
-        let set = self.records.set().read();
-        let (_, keyset) = set.keyset().ok_or_else(not_here_yet)?;
-        for record in records {
-            let is_admin = keyset.admins.iter().any(|admin| admin.key == *record.author());
-            let is_keyset = matches!(record.payload(), Payload::Keyset(_));
-            if !is_admin && !is_keyset {
-                return Err(Failure::denied("a record's author is not an admin of this cluster"));
-            }
-        }
-        Ok(())
-    }
-
-    async fn list_clients(&self, call: &wire::ListClients) -> Result<wire::Page<wire::ClientStatus>, Failure> {
-        self.log.sync().await?;
-        let connected: BTreeSet<ClientId> =
-            self.connections.open().iter().map(|(key, _)| ClientId::of_key(key)).collect();
-        let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
-        let status = |enrollment: &Enrollment| wire::ClientStatus {
-            enrollment: enrollment.clone(),
-            revoked: records.client_revoked(&enrollment.client),
-            connected: connected.contains(&enrollment.client),
-            snapshots: ledger.snapshots_count(&enrollment.client) as u64,
-            newest: ledger.snapshot_newest(&enrollment.client).map(|snapshot| snapshot.at),
-            lease: ledger.leases(&enrollment.client).next().map(|lease| lease.id),
-        };
-        let rest =
-            ledger.enrollments().skip_while(|enrollment| call.after.is_some_and(|after| enrollment.client <= after));
-        Ok(wire::Page::of(rest.map(status)))
-    }
-
-    fn get_records(&self, call: &wire::GetRecords) -> wire::Page<Signed> {
-        let records = self.records.set().read();
-        let rest = |subject: &Subject| call.after.is_none_or(|after| *subject > after);
-        if call.subjects.is_empty() {
-            let public = |subject: &Subject| !matches!(subject, Subject::Secret(SecretId::StorageMinting(_)));
-            let listed = records.winners().filter(|record| rest(&record.subject()) && public(&record.subject()));
-            return wire::Page::of(listed.map(|record| record.signed().clone()));
-        }
-        let subjects: BTreeSet<Subject> = call.subjects.iter().copied().filter(rest).collect();
-        let found = subjects.iter().filter_map(|subject| records.winner(subject));
-        wire::Page::of(found.map(|record| record.signed().clone()))
-    }
-
-    fn pull(&self, call: &wire::Pull) -> Vec<Signed> {
-        let records = self.records.set().read();
-        records.missing(call.shard, &call.have).into_iter().map(|record| record.signed().clone()).collect()
-    }
-
-    fn status(&self) -> wire::NodeStatus {
-        let log = self.log.status();
-        let alive = self.gossip.alive();
-        let open = self.connections.open();
-        let clients: Vec<u64> = open
-            .iter()
-            .filter(|(key, _)| matches!(self.standing(key), Standing::Client(_) | Standing::Stranger))
-            .map(|(_, bytes)| *bytes)
-            .collect();
-        let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
-        let (number, roster) =
-            records.keyset().map(|(number, keyset)| (number, keyset.orchestrators.clone())).unwrap_or_default();
-        let peer = |other: &protocol::records::Orchestrator| wire::PeerStatus {
-            node: other.id(),
-            name: other.name.clone(),
-            address: other.address.clone(),
-            alive: other.id() == self.me || alive.contains(&other.id()),
-            voter: log.voters.contains(&other.id()),
-        };
-        wire::NodeStatus {
-            node: self.me,
-            keyset: number,
-            leader: log.leader,
-            term: log.term,
-            applied: log.applied,
-            decided: ledger.decided(),
-            clock: self.env.clock.now(),
-            records: records.digest(),
-            records_count: records.len() as u64,
-            peers: roster.iter().map(peer).collect(),
-            clients_connected: clients.len() as u64,
-            client_bytes_received: self.client_bytes.closed() + clients.iter().sum::<u64>(),
-        }
     }
 }
 

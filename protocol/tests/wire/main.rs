@@ -11,4 +11,5 @@ mod by_hand;
 mod document;
 mod garbage;
 mod golden;
+mod pages;
 mod samples;

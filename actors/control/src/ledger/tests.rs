@@ -90,6 +90,26 @@ fn uses_are_counted() {
 }
 
 #[test]
+fn welcomes_are_counted_once_for_each_client_of_a_token() {
+    let mut ledger = admitted();
+    let signed = terms_record(ADMINS[0], 1, terms(1, 2, 100));
+    for number in 1..=2 {
+        apply(&mut ledger, 1, redeem(signed.clone(), redemption(1, keys(number), "x"))).unwrap();
+    }
+    let acknowledge = |number, of| Command::Acknowledge { client: client(number), token: token(of) };
+    for _ in 0..3 {
+        assert_eq!(apply(&mut ledger, 1, acknowledge(1, 1)), Ok(Decided::Acknowledged));
+        assert_eq!((ledger.welcomed(&token(1)), ledger.is_welcomed(&client(2))), (1, false));
+    }
+    // Another token's clients, and nobody's, have no say in it.
+    assert_eq!(code(apply(&mut ledger, 1, acknowledge(2, 3))), Code::Denied);
+    assert_eq!(code(apply(&mut ledger, 1, acknowledge(7, 1))), Code::Denied);
+    assert_eq!(ledger.welcomed(&token(1)), 1);
+    assert_eq!(apply(&mut ledger, 1000, acknowledge(2, 1)), Ok(Decided::Acknowledged));
+    assert_eq!((ledger.welcomed(&token(1)), ledger.is_welcomed(&client(2))), (2, true));
+}
+
+#[test]
 fn an_expired_token_is_refused_by_decided_time() {
     let mut ledger = admitted();
     let terms = terms_record(ADMINS[0], 1, terms(1, 5, 100));

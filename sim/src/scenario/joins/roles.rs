@@ -31,8 +31,9 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(100);
 /// What failed if a system could not be started a second time.
 pub const AGAIN: &str = "starting again in the same process";
-/// How long a system that was stopped may keep its socket.
-const GOODBYE: Duration = Duration::from_secs(10);
+/// How long a system that was stopped may keep its socket: as long as QUIC waits for
+/// someone who began a handshake and fell silent.
+const GOODBYE: Duration = Duration::from_secs(40);
 /// How long one orchestrator may take to answer one call.
 const PATIENCE: Duration = Duration::from_secs(3);
 

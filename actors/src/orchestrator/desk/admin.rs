@@ -1,0 +1,117 @@
+//! What admins do and see, and what orchestrators read of each other's records.
+
+use std::collections::BTreeSet;
+
+use control::Standing;
+use protocol::{
+    commands::Enrollment,
+    failure::Failure,
+    ids::ClientId,
+    records::{Payload, Record, SecretId, Subject},
+    sign::Signed,
+    wire,
+};
+
+use super::{Desk, not_here_yet};
+
+impl Desk {
+    pub(super) async fn submit(&self, call: wire::Submit) -> Result<(), Failure> {
+        let records = self.records.open(call.records)?;
+        self.check_authors(&records)?;
+        let push = wire::Push { records: records.iter().map(|record| record.signed().clone()).collect() };
+        self.records.insert(records).await?;
+        // Whoever acts on a fresh record next may ask any orchestrator: those that are
+        // alive have it when this returns, the others pull it when they are back.
+        let _ = self.tell_others(push).await;
+        Ok(())
+    }
+
+    /// A record whose author the newest keyset does not admit would never win: its
+    /// sender should hear that now.
+    fn check_authors(&self, records: &[Record]) -> Result<(), Failure> {
+        let set = self.records.set().read();
+        let (_, keyset) = set.keyset().ok_or_else(not_here_yet)?;
+        for record in records {
+            let is_admin = keyset.admins.iter().any(|admin| admin.key == *record.author());
+            let is_keyset = matches!(record.payload(), Payload::Keyset(_));
+            if !is_admin && !is_keyset {
+                return Err(Failure::denied("a record's author is not an admin of this cluster"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn list_clients(
+        &self,
+        call: &wire::ListClients,
+    ) -> Result<wire::Page<wire::ClientStatus>, Failure> {
+        self.log.sync().await?;
+        let connected: BTreeSet<ClientId> =
+            self.connections.open().iter().map(|(key, _)| ClientId::of_key(key)).collect();
+        let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
+        let status = |enrollment: &Enrollment| wire::ClientStatus {
+            enrollment: enrollment.clone(),
+            revoked: records.client_revoked(&enrollment.client),
+            connected: connected.contains(&enrollment.client),
+            snapshots: ledger.snapshots_count(&enrollment.client) as u64,
+            newest: ledger.snapshot_newest(&enrollment.client).map(|snapshot| snapshot.at),
+            lease: ledger.leases(&enrollment.client).next().map(|lease| lease.id),
+        };
+        let rest =
+            ledger.enrollments().skip_while(|enrollment| call.after.is_some_and(|after| enrollment.client <= after));
+        Ok(wire::Page::of(rest.map(status)))
+    }
+
+    pub(super) fn get_records(&self, call: &wire::GetRecords) -> wire::Page<Signed> {
+        let records = self.records.set().read();
+        let rest = |subject: &Subject| call.after.is_none_or(|after| *subject > after);
+        if call.subjects.is_empty() {
+            let public = |subject: &Subject| !matches!(subject, Subject::Secret(SecretId::StorageMinting(_)));
+            let listed = records.winners().filter(|record| rest(&record.subject()) && public(&record.subject()));
+            return wire::Page::of(listed.map(|record| record.signed().clone()));
+        }
+        let subjects: BTreeSet<Subject> = call.subjects.iter().copied().filter(rest).collect();
+        let found = subjects.iter().filter_map(|subject| records.winner(subject));
+        wire::Page::of(found.map(|record| record.signed().clone()))
+    }
+
+    pub(super) fn pull(&self, call: &wire::Pull) -> Vec<Signed> {
+        let records = self.records.set().read();
+        records.missing(call.shard, &call.have).into_iter().map(|record| record.signed().clone()).collect()
+    }
+
+    pub(super) fn status(&self) -> wire::NodeStatus {
+        let log = self.log.status();
+        let alive = self.gossip.alive();
+        let open = self.connections.open();
+        let clients: Vec<u64> = open
+            .iter()
+            .filter(|(key, _)| matches!(self.standing(key), Standing::Client(_) | Standing::Stranger))
+            .map(|(_, bytes)| *bytes)
+            .collect();
+        let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
+        let (number, roster) =
+            records.keyset().map(|(number, keyset)| (number, keyset.orchestrators.clone())).unwrap_or_default();
+        let peer = |other: &protocol::records::Orchestrator| wire::PeerStatus {
+            node: other.id(),
+            name: other.name.clone(),
+            address: other.address.clone(),
+            alive: other.id() == self.me || alive.contains(&other.id()),
+            voter: log.voters.contains(&other.id()),
+        };
+        wire::NodeStatus {
+            node: self.me,
+            keyset: number,
+            leader: log.leader,
+            term: log.term,
+            applied: log.applied,
+            decided: ledger.decided(),
+            clock: self.env.clock.now(),
+            records: records.digest(),
+            records_count: records.len() as u64,
+            peers: roster.iter().map(peer).collect(),
+            clients_connected: clients.len() as u64,
+            client_bytes_received: self.client_bytes.closed() + clients.iter().sum::<u64>(),
+        }
+    }
+}
