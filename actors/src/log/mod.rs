@@ -129,12 +129,17 @@ impl Log {
         Ok(Self { actor, core, credit, syncs: Arc::default() })
     }
 
+    /// Whether the log has entries, or had some, or has voted.
+    pub async fn has_begun(&self) -> bool {
+        self.core.raft.is_initialized().await.unwrap_or(false)
+    }
+
     /// Makes these nodes the first voters. All of them may call it, with the same
     /// members; a log that has begun is left alone.
     pub async fn begin(&self, members: BTreeMap<u64, NodeId>) -> Result<(), Failure> {
         let members: BTreeMap<u64, Member> =
             members.into_iter().map(|(voter, node)| (voter, Member { node })).collect();
-        if self.core.raft.is_initialized().await.unwrap_or(false) {
+        if self.has_begun().await {
             return Ok(());
         }
         match self.core.raft.initialize(members).await {

@@ -49,6 +49,8 @@ use crate::{
 /// Holds the root's public key and the keyset of the adoption: what a node needs
 /// to know which cluster it belongs to. `version ‖ postcard(Membership)`.
 const CLUSTER_FILE: &str = "cluster";
+/// Exists once the log has begun here: from then on an empty log is a lost one.
+const LOG_BEGAN_FILE: &str = "log-began";
 const GENERATION_FILE: &str = "generation";
 /// Commit objects read at the same time.
 const COMMIT_FETCHES_MAX: usize = 8;
@@ -241,6 +243,7 @@ impl State {
         let empty = Ledger::new(cluster, adoption.root, FIRST_INCARNATION);
         let log = Log::start(env, self.identity.voter(), empty, peers.clone(), &supervisor).await?;
         self.log = Some(log.clone());
+        check_log_is_there(env, &log).await?;
         let start = gossip::Start {
             cluster,
             me,
@@ -269,11 +272,40 @@ impl State {
                 keyset.orchestrators.iter().map(|member| (member.voter, member.id())).collect();
             log.begin(members).await?;
         }
+        if log.has_begun().await {
+            note_log_began(env)?;
+        }
         self.front.open(desk);
         // Who came while there was nobody to judge them is looked at now.
         self.connections.review(&*self.front);
         Ok(())
     }
+}
+
+/// A voter that has lost its log must not vote again under its old id: it could
+/// forget what it promised (I3). Nothing reaches the log before this was asked.
+async fn check_log_is_there(env: &Env, log: &Log) -> Result<(), Failure> {
+    let disk = &*env.disk;
+    let began = match disk.read(LOG_BEGAN_FILE) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(storage_failure("read", disk, &error)),
+    };
+    if began && !log.has_begun().await {
+        return Err(Failure::corrupt(format!(
+            "the log in {} is lost, so this node may not vote any more: replace it by a node with an empty data directory",
+            disk.place()
+        )));
+    }
+    Ok(())
+}
+
+fn note_log_began(env: &Env) -> Result<(), Failure> {
+    let disk = &*env.disk;
+    if disk.read(LOG_BEGAN_FILE).is_ok() {
+        return Ok(());
+    }
+    disk.replace(LOG_BEGAN_FILE, b"").map_err(|error| storage_failure("write", disk, &error))
 }
 
 fn read_membership(env: &Env) -> Result<Option<wire::Adopt>, Failure> {

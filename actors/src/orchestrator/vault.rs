@@ -46,7 +46,10 @@ impl Vault {
 
     fn refuse(disk: &dyn Disk) -> impl Fn(redb::Error) -> Failure {
         let place = disk.place();
-        move |error| Failure::internal(format!("the database {NAME} in {place} failed: {error}"))
+        // The others' disks may be well.
+        move |error| {
+            Failure::retry(format!("the database {NAME} in {place} failed: {error}; another orchestrator may do"))
+        }
     }
 
     async fn change<T, F>(&self, work: F) -> Result<T, Failure>
