@@ -56,6 +56,16 @@ async fn nothing_to_back_up_is_said_so() {
 }
 
 #[tokio::test]
+async fn sources_that_do_not_exist_are_named_as_they_were_given() {
+    let mut world = World::new();
+    sample(&world);
+    let outcome = world.backup(&["/src", "/no/such/place", "/src-too"]).await;
+    assert_eq!(outcome.stats.files, 60);
+    let named: Vec<_> = outcome.problems.named.iter().map(|problem| (&*problem.path, &*problem.reason)).collect();
+    assert_eq!(named, [("/no/such/place", "it does not exist"), ("/src-too", "it does not exist")]);
+}
+
+#[tokio::test]
 async fn cancelling_ends_a_backup_at_once() {
     let world = World::new();
     sample(&world);

@@ -40,4 +40,19 @@ impl Plan {
         }
         Ok(root)
     }
+
+    /// The sources that this is the plan for, if it is the plan for `path`.
+    pub fn sources(self, path: PathBuf) -> Vec<PathBuf> {
+        let mut sources = Vec::new();
+        let mut waiting = vec![(path, self)];
+        while let Some((path, plan)) = waiting.pop() {
+            match plan {
+                Self::Whole => sources.push(path),
+                Self::Only(names) => {
+                    waiting.extend(names.into_iter().rev().map(|(name, plan)| (paths::join(&path, &name), plan)));
+                }
+            }
+        }
+        sources
+    }
 }

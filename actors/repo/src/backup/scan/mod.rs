@@ -107,6 +107,8 @@ pub struct Scanner {
 struct Frame {
     path: PathBuf,
     names: std::iter::Peekable<std::vec::IntoIter<(Blob, Plan)>>,
+    /// Whether the names are a person's, not the directory's own.
+    named: bool,
     parent: Option<ParentDirectory>,
 }
 
@@ -236,6 +238,7 @@ impl Scanner {
     }
 
     fn enter(&mut self, path: PathBuf, plan: Plan, parent: Option<Content>) {
+        let named = matches!(plan, Plan::Only(_));
         let names = match plan {
             Plan::Only(names) => names.into_iter().collect(),
             Plan::Whole => match self.files.read_dir(&path) {
@@ -251,7 +254,7 @@ impl Scanner {
             },
         };
         let parent = parent.map(ParentDirectory::new);
-        self.stack.push(Frame { path, names: names.into_iter().peekable(), parent });
+        self.stack.push(Frame { path, names: names.into_iter().peekable(), named, parent });
     }
 
     /// Takes the next name. Some if the step ends here.
@@ -276,9 +279,15 @@ impl Scanner {
             Lookup::Block(reference) => return Some(Step::Need(Need::Block(reference))),
         };
         let path = paths::join(&frame.path, name);
+        let named = frame.named;
         let (name, plan) = frame.names.next()?;
         match self.files.metadata(&path) {
             Ok(metadata) => self.visit(path, name, plan, metadata, before),
+            Err(error) if named && error.kind() == io::ErrorKind::NotFound => {
+                for source in plan.sources(path) {
+                    self.problem(&source, "it does not exist");
+                }
+            }
             Err(error) => self.problem(&path, describe(&error)),
         }
         None
