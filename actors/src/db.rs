@@ -6,7 +6,7 @@ use env::Disk;
 use protocol::failure::Failure;
 use redb::{Database, StorageBackend};
 
-use crate::identity::storage_failure;
+use crate::small_file;
 
 /// Memory that one small database may use for its pages. Ours hold kilobytes to a
 /// few megabytes; redb's default is a gigabyte.
@@ -44,7 +44,7 @@ pub fn open(disk: &dyn Disk, name: &str) -> Result<Database, Failure> {
             "{name} in {} is in use: another nuthatch process works on this data directory",
             disk.place()
         )),
-        _ => storage_failure("open", disk, &error),
+        _ => small_file::failure("open", disk, &error),
     })?;
     redb::Builder::new()
         .set_cache_size(CACHE_BYTES)

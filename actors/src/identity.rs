@@ -2,11 +2,8 @@
 //!
 //! Invariant: the keys are on disk before anyone is told their public halves.
 
-use std::io;
-
 use env::{Disk, Rng};
 use protocol::{
-    codec,
     failure::Failure,
     ids::{NodeId, PublicKey},
     sealed::SealingSecret,
@@ -16,18 +13,17 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-const FILE: &str = "identity";
-const WHAT: &str = "identity file";
+use crate::small_file;
 
-/// What the identity file holds: a version byte, then this in postcard.
+const FILE: &str = "identity";
+
+/// What the identity file holds.
 #[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 struct Seeds {
     tls: [u8; 32],
     sealing: [u8; 32],
     voter: u64,
 }
-
-const VERSION: u8 = 0;
 
 /// A node's keys.
 #[derive(Clone)]
@@ -39,18 +35,13 @@ pub struct Identity {
 impl Identity {
     /// Reads the node's keys, or makes them if the data directory has none.
     pub fn load_or_create(disk: &dyn Disk, rng: &dyn Rng) -> Result<Self, Failure> {
-        let seeds = match disk.read(FILE) {
-            Ok(bytes) => Self::parse(&bytes, disk)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let seeds = match small_file::read(disk, FILE)? {
+            Some(seeds) => seeds,
+            None => {
                 let seeds = Seeds { tls: rng.array(), sealing: rng.array(), voter: fresh_voter(rng) };
-                let mut bytes = vec![VERSION];
-                bytes.extend(codec::encode(&seeds));
-                let written = disk.replace(FILE, &bytes);
-                bytes.zeroize();
-                written.map_err(|error| storage_failure("write", disk, &error))?;
+                small_file::write(disk, FILE, &seeds)?;
                 seeds
             }
-            Err(error) => return Err(storage_failure("read", disk, &error)),
         };
         Ok(Self::from_seeds(seeds))
     }
@@ -63,14 +54,6 @@ impl Identity {
     /// An identity whose keys are kept elsewhere: a client's stand in its own file.
     pub fn of_client(tls_seed: [u8; 32], sealing_seed: [u8; 32]) -> Self {
         Self::from_seeds(Seeds { tls: tls_seed, sealing: sealing_seed, voter: 0 })
-    }
-
-    fn parse(bytes: &[u8], disk: &dyn Disk) -> Result<Seeds, Failure> {
-        match bytes.split_first() {
-            Some((&VERSION, body)) => Ok(codec::decode(WHAT, body)?),
-            Some((&found, _)) => Err(codec::DecodeError::UnknownVersion { what: WHAT, found, known: VERSION }.into()),
-            None => Err(Failure::corrupt(format!("the {WHAT} in {} is empty: restore it from a copy", disk.place()))),
-        }
     }
 
     fn from_seeds(seeds: Seeds) -> Self {
@@ -118,9 +101,4 @@ impl std::fmt::Debug for Identity {
 /// A voter id is never 0, so that 0 can stand for "none".
 fn fresh_voter(rng: &dyn Rng) -> u64 {
     u64::from_le_bytes(rng.array()).max(1)
-}
-
-/// A failure of the node's own data directory.
-pub(crate) fn storage_failure(verb: &str, disk: &dyn Disk, error: &io::Error) -> Failure {
-    Failure::internal(format!("cannot {verb} the data directory {}: {error}", disk.place()))
 }

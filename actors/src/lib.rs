@@ -10,6 +10,7 @@ pub mod net;
 pub mod operator;
 pub mod orchestrator;
 pub mod shared;
+pub(crate) mod small_file;
 pub mod system;
 pub mod tasks;
 

@@ -26,8 +26,7 @@ use crate::{
 };
 
 /// How much libraries may say.
-const QUIET: &str =
-    "openraft=error,openraft::replication=off,foyer_storage=error,foyer_memory=error,chitchat=warn,quinn=warn,s3s=warn";
+const QUIET: &str = "openraft=off,foyer=error,foyer_storage=error,foyer_memory=error,chitchat=warn,quinn=warn,s3s=off";
 /// Index pages that a node keeps in memory, in bytes: it reads none.
 const CACHE_BYTES: usize = 1 << 20;
 

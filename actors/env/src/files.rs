@@ -107,6 +107,9 @@ pub trait Files: Send + Sync {
     fn symlink(&self, target: &OsStr, path: &Path) -> io::Result<()>;
     /// Gives the file `existing` the further name `path`.
     fn hard_link(&self, existing: &Path, path: &Path) -> io::Result<()>;
+    /// Gives the file `from` the name `to`, in place of the file or link that has it:
+    /// at any moment there is one or the other under that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Sets attributes of what is at `path`, itself, not of what it points to.
     fn set_attributes(&self, path: &Path, attributes: &Attributes) -> io::Result<()>;
     /// Removes a file, link or empty directory.

@@ -192,6 +192,33 @@ async fn a_damaged_pack_costs_the_files_in_it_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_file_is_replaced_only_by_a_whole_one() {
+    let mut world = World::new();
+    sample(&world);
+    world.backup(&["/src"]).await;
+    world.files.write("/src/f07", noise(99, 50_000));
+    let mut job = world.restore_job(Some("/src"), "/src");
+    job.overwrite = true;
+    let outcome = repo::restore(world.context.clone(), job, Arc::new(Progress::default())).await.unwrap();
+    assert_eq!((outcome.files, outcome.problems.count), (60, 0));
+    assert_eq!(world.files.read("/src/f07"), noise(7, 40_000));
+
+    let packs = world.objects.paths("/pack/");
+    let data = packs.iter().max_by_key(|path| world.objects.bytes(path)).unwrap().clone();
+    world.objects.remove(&data);
+    let mut job = world.restore_job(Some("/src"), "/src");
+    job.overwrite = true;
+    let outcome = repo::restore(world.context.clone(), job, Arc::new(Progress::default())).await.unwrap();
+    assert_eq!((outcome.files, outcome.problems.count), (0, 60));
+    assert!(outcome.problems.named[0].reason.contains("is kept"), "{:?}", outcome.problems.named[0]);
+    for number in 0..60 {
+        assert_eq!(world.files.read(format!("/src/f{number:02}")), noise(number, 40_000));
+    }
+    let names = env::Files::read_dir(&*world.files, "/src".as_ref()).unwrap();
+    assert_eq!(names.len(), 60, "nothing else is left behind: {names:?}");
+}
+
+#[tokio::test]
 async fn a_damaged_tree_is_reported_and_the_rest_restored() {
     let mut world = World::new();
     sample(&world);

@@ -373,7 +373,7 @@ fn lock(env: &Env, name: &str) -> Result<Box<dyn Guard>, Failure> {
             "another nuthatch process is at work (lock {name} in {}): wait for it to finish",
             env.disk.place()
         )),
-        _ => crate::identity::storage_failure("lock", &*env.disk, &error),
+        _ => crate::small_file::failure("lock", &*env.disk, &error),
     })
 }
 

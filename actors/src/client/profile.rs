@@ -5,11 +5,10 @@
 //! token again does so with the same keys. They are replaced only while nothing has
 //! been sealed with them: when another token is tried before any has worked.
 
-use std::{collections::BTreeMap, io};
+use std::collections::BTreeMap;
 
 use env::{Disk, Rng};
 use protocol::{
-    codec::{self, DecodeError},
     commands::{ClientKeys, Enrollment},
     failure::Failure,
     ids::{ClientId, PublicKey, TokenId},
@@ -22,12 +21,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::link::Trust;
-use crate::identity::{Identity, storage_failure};
+use crate::{identity::Identity, small_file};
 
 const FILE: &str = "client";
 const LOCK: &str = "profile";
-const WHAT: &str = "client file";
-const VERSION: u8 = 0;
 
 /// The secret halves of a client's keys.
 #[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -59,16 +56,7 @@ pub struct Profile {
 impl Profile {
     /// Reads the profile of a client that has begun to enroll; None if there is none.
     pub fn load(disk: &dyn Disk) -> Result<Option<Self>, Failure> {
-        let bytes = match disk.read(FILE) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(storage_failure("read", disk, &error)),
-        };
-        match bytes.split_first() {
-            Some((&VERSION, body)) => Ok(Some(codec::decode(WHAT, body)?)),
-            Some((&found, _)) => Err(DecodeError::UnknownVersion { what: WHAT, found, known: VERSION }.into()),
-            None => Err(Failure::corrupt(format!("the {WHAT} in {} is empty: restore it from a copy", disk.place()))),
-        }
+        small_file::read(disk, FILE)
     }
 
     /// The profile of a client that is enrolled; says what to do if there is none.
@@ -105,11 +93,7 @@ impl Profile {
 
     /// Writes the profile to disk.
     pub fn save(&self, disk: &dyn Disk) -> Result<(), Failure> {
-        let mut bytes = vec![VERSION];
-        bytes.extend(codec::encode(self));
-        let written = disk.replace(FILE, &bytes);
-        bytes.zeroize();
-        written.map_err(|error| storage_failure("write", disk, &error))
+        small_file::write(disk, FILE, self)
     }
 
     /// Writes what was learnt to disk, beside what another process of this client has

@@ -21,7 +21,6 @@ use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration}
 use control::Ledger;
 use env::Env;
 use protocol::{
-    codec,
     failure::Failure,
     ids::{ClusterId, NodeId},
     records::{Payload, Record},
@@ -39,15 +38,16 @@ use self::{
     vault::Vault,
 };
 use crate::{
-    identity::{Identity, storage_failure},
+    identity::Identity,
     log::Log,
     net::{Connections, Endpoint, Meter, Peers, server},
+    small_file,
     system::start_error,
     tasks::Tasks,
 };
 
 /// Holds the root's public key and the keyset of the adoption: what a node needs
-/// to know which cluster it belongs to. `version ‖ postcard(Membership)`.
+/// to know which cluster it belongs to.
 const CLUSTER_FILE: &str = "cluster";
 /// Exists once the log has begun here: from then on an empty log is a lost one.
 const LOG_BEGAN_FILE: &str = "log-began";
@@ -114,7 +114,7 @@ impl Actor for Orchestrator {
         let client_bytes = Arc::new(Meter::default());
         let front = Arc::new(Front::new(identity.clone(), client_bytes.clone(), myself.clone()));
         let mut state = State {
-            membership: read_membership(&env)?,
+            membership: small_file::read(&*env.disk, CLUSTER_FILE)?,
             env,
             identity,
             endpoint: endpoint.clone(),
@@ -190,10 +190,7 @@ impl State {
             }
             None => {}
         }
-        let mut bytes = vec![0];
-        bytes.extend(codec::encode(&adopt));
-        let disk = &*self.env.disk;
-        disk.replace(CLUSTER_FILE, &bytes).map_err(|error| storage_failure("write", disk, &error))?;
+        small_file::write(&*self.env.disk, CLUSTER_FILE, &adopt)?;
         self.membership = Some(adopt);
         let opened = self.open_seat(myself).await;
         if opened.is_err() {
@@ -289,7 +286,7 @@ async fn check_log_is_there(env: &Env, log: &Log) -> Result<(), Failure> {
     let began = match disk.read(LOG_BEGAN_FILE) {
         Ok(_) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(storage_failure("read", disk, &error)),
+        Err(error) => return Err(small_file::failure("read", disk, &error)),
     };
     if began && !log.has_begun().await {
         return Err(Failure::corrupt(format!(
@@ -305,22 +302,7 @@ fn note_log_began(env: &Env) -> Result<(), Failure> {
     if disk.read(LOG_BEGAN_FILE).is_ok() {
         return Ok(());
     }
-    disk.replace(LOG_BEGAN_FILE, b"").map_err(|error| storage_failure("write", disk, &error))
-}
-
-fn read_membership(env: &Env) -> Result<Option<wire::Adopt>, Failure> {
-    let disk = &*env.disk;
-    match disk.read(CLUSTER_FILE) {
-        Ok(bytes) => match bytes.split_first() {
-            Some((0, body)) => Ok(Some(codec::decode("cluster file", body)?)),
-            Some((version, _)) => {
-                Err(codec::DecodeError::UnknownVersion { what: "cluster file", found: *version, known: 0 }.into())
-            }
-            None => Err(Failure::corrupt(format!("the cluster file in {} is empty", disk.place()))),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(storage_failure("read", disk, &error)),
-    }
+    disk.replace(LOG_BEGAN_FILE, b"").map_err(|error| small_file::failure("write", disk, &error))
 }
 
 /// Counts the starts of this node, durably: gossip tells its lives apart by it.
@@ -329,11 +311,11 @@ fn next_generation(env: &Env) -> Result<u64, Failure> {
     let last = match disk.read(GENERATION_FILE) {
         Ok(bytes) => bytes.try_into().map(u64::from_le_bytes).unwrap_or(0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(storage_failure("read", disk, &error)),
+        Err(error) => return Err(small_file::failure("read", disk, &error)),
     };
     // The wall clock joins in, so that a lost count does not bring back an old life.
     let next = last.max(env.clock.now().0) + 1;
-    disk.replace(GENERATION_FILE, &next.to_le_bytes()).map_err(|error| storage_failure("write", disk, &error))?;
+    disk.replace(GENERATION_FILE, &next.to_le_bytes()).map_err(|error| small_file::failure("write", disk, &error))?;
     Ok(next)
 }
 

@@ -104,5 +104,10 @@ async fn execute(command: Command, output: Output) -> Result<Exit, Trouble> {
 fn log_warnings() {
     let filter = EnvFilter::try_from_env("NUTHATCH_LOG")
         .unwrap_or_else(|_| EnvFilter::new("warn,quinn=error,foyer_memory=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .without_time()
+        .init();
 }

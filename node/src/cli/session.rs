@@ -1,6 +1,6 @@
 //! What a command works with: the machine's `Env`, and the operator or client in it.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use actors::{client::Client, net::Pace, operator::Operator};
 use env::Env;
@@ -89,8 +89,18 @@ impl DataArgs {
 }
 
 /// A path as it is written down: from the root, without asking what it leads to.
+///
+/// With `..` in it, the directory is looked up: what `a/..` is depends on where `a` leads.
 pub fn absolute(path: &Path) -> Result<PathBuf, Trouble> {
-    std::path::absolute(path).map_err(|error| Trouble::file("find", path, &error))
+    let refuse = |error| Trouble::file("find", path, &error);
+    let whole = std::path::absolute(path).map_err(refuse)?;
+    if !whole.components().any(|part| part == Component::ParentDir) {
+        return Ok(whole);
+    }
+    match (whole.parent(), whole.file_name()) {
+        (Some(directory), Some(name)) => Ok(directory.canonicalize().map_err(refuse)?.join(name)),
+        _ => whole.canonicalize().map_err(refuse),
+    }
 }
 
 impl OperatorSession {

@@ -47,7 +47,7 @@ async fn run(session: &mut ClientSession, args: &Verify, output: Output) -> Resu
         damage.files.iter().for_each(|file| output.note(&format!("  needed by {file}")));
     }
     if !sound {
-        output.note("\nThe files named above cannot be restored from these snapshots. Back them up again while the originals are there.");
+        output.note("\nThe files named above cannot be restored from these snapshots. Keep the originals: a backup into this repository does not yet store again what it believes is there.");
     }
     Ok(if sound { Exit::Well } else { Exit::Failed })
 }

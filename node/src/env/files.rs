@@ -114,6 +114,10 @@ impl Files for HostFiles {
         Ok(rustix::fs::linkat(CWD, existing, CWD, path, AtFlags::empty())?)
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(rustix::fs::rename(from, to)?)
+    }
+
     fn set_attributes(&self, path: &Path, attributes: &Attributes) -> io::Result<()> {
         if attributes.kind == Kind::Symlink {
             return set_link_attributes(path, attributes);

@@ -17,6 +17,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| format!("{text} is too long"))
 }
 
+/// How long a token may be good for: more than no time, and at most ten years.
+pub fn lifetime(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+    let lifetime = duration(text)?;
+    match lifetime {
+        Duration::ZERO => Err("a token must be good for some time: write 15m, 24h or 7d".into()),
+        _ if lifetime > LONGEST => Err(format!("{text} is too long: at most ten years")),
+        _ => Ok(lifetime),
+    }
+}
+
 /// `512KiB`, `64 MiB`, `2GB`.
 pub fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text).ok_or_else(|| format!("{text:?} is not a size: write 64MiB or 2GB"))?;

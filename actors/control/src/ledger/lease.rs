@@ -220,7 +220,7 @@ fn with_view(lease: &OpenLease, chain: &Chain) -> Lease {
 pub(crate) fn fenced(lease: &LeaseId) -> Failure {
     Failure::fenced(format!(
         "lease {lease} has ended: it was closed, or a newer backup of this client took its place; \
-         start the backup again, what it stored so far is not lost"
+         start the backup again"
     ))
 }
 

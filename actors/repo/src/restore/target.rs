@@ -36,6 +36,9 @@ pub struct Target {
 /// A file being written. Without a handle it could not be made: that was told.
 struct Writing {
     handle: Option<Box<dyn TargetFile>>,
+    /// Where it is written while another file has its name: that one is replaced only
+    /// by a whole one.
+    draft: Option<PathBuf>,
     /// Bytes that are not in it.
     lost: u64,
     reason: Option<String>,
@@ -255,19 +258,40 @@ impl PartWriter {
     }
 
     fn create(&mut self, part: &Part) -> Writing {
-        let made = clear(&*self.files, self.overwrite, &part.path).and_then(|()| self.files.create_file(&part.path));
-        match made {
-            Ok(handle) => Writing { handle: Some(handle), lost: 0, reason: None },
-            Err(error) => {
-                self.problem(&part.path, error.to_string());
-                Writing { handle: None, lost: 0, reason: None }
-            }
-        }
+        let draft = self.draft(&part.path);
+        let made = match &draft {
+            // One that an earlier restore left behind is of no use to anyone.
+            Some(draft) => clear(&*self.files, true, draft).and_then(|()| self.files.create_file(draft)),
+            None => clear(&*self.files, self.overwrite, &part.path).and_then(|()| self.files.create_file(&part.path)),
+        };
+        let handle = made.map_err(|error| self.problem(&part.path, error.to_string())).ok();
+        Writing { handle, draft, lost: 0, reason: None }
+    }
+
+    /// Where to write what replaces a file; none if there is no file to lose.
+    fn draft(&self, path: &Path) -> Option<PathBuf> {
+        let in_the_way = self.overwrite && self.files.metadata(path).is_ok_and(|found| found.kind == Kind::File);
+        let name = blake3::hash(path.as_os_str().as_encoded_bytes());
+        in_the_way.then(|| path.with_file_name(format!(".nuthatch-restore-{}", &name.to_hex()[..16])))
     }
 
     fn finish(&mut self, part: Part, writing: Writing) {
         let Some(handle) = writing.handle else { return };
-        let finished = handle.finish(part.len, &part.attributes);
+        let mut finished = handle.finish(part.len, &part.attributes);
+        if let Some(draft) = writing.draft {
+            if finished.is_ok() && writing.reason.is_none() {
+                finished = self.files.rename(&draft, &part.path);
+            }
+            if finished.is_err() || writing.reason.is_some() {
+                let _ = self.files.remove(&draft);
+                let reason = writing.reason.or(finished.err().map(|error| error.to_string())).unwrap_or_default();
+                self.problem(
+                    &part.path,
+                    format!("it could not be restored, and the file that was there is kept: {reason}"),
+                );
+                return;
+            }
+        }
         match (writing.reason, finished) {
             (None, Ok(())) => {
                 self.outcome.files += 1;

@@ -288,6 +288,11 @@ impl Files for MemoryFiles {
         tree.inodes.get_mut(&inode).unwrap().metadata.links += 1;
         Ok(())
     }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = self.remove(to);
+        self.hard_link(from, to)?;
+        self.remove(from)
+    }
     fn set_attributes(&self, path: &Path, attributes: &Attributes) -> io::Result<()> {
         self.metadata(path)?;
         self.change(path, |metadata| {

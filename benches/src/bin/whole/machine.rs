@@ -214,6 +214,9 @@ impl Files for Machine {
     fn hard_link(&self, existing: &Path, path: &Path) -> io::Result<()> {
         fs::hard_link(existing, path)
     }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
     fn set_attributes(&self, path: &Path, attributes: &Attributes) -> io::Result<()> {
         let stamp = rustix::fs::Timespec { tv_sec: attributes.mtime.secs, tv_nsec: attributes.mtime.nanos.into() };
         let times = rustix::fs::Timestamps { last_access: stamp, last_modification: stamp };

@@ -199,7 +199,7 @@ pub struct TokenCreate {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(TOKEN_USES_MAX)))]
     pub uses: u32,
     /// How long it is good for: s, m, h, d.
-    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = units::duration)]
+    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = units::lifetime)]
     pub expires: Duration,
     /// A tag that its clients get. May be given several times.
     #[arg(long = "tag", value_name = "TAG", value_parser = label)]

@@ -212,6 +212,16 @@ impl Files for SimFiles {
         self.system.tree.link(existing, path, &self.user(), self.now())
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        // Nothing else happens between these: a node's work is interrupted only where it waits.
+        match self.remove(to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.hard_link(from, to)?;
+        self.remove(from)
+    }
+
     fn set_attributes(&self, path: &Path, attributes: &Attributes) -> io::Result<()> {
         let inode = self.find(path)?;
         lock(&inode).set_attributes(attributes, &self.user(), self.now())
