@@ -7,10 +7,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    codec,
     failure::Failure,
     ids::{
-        ClientId, ClusterId, DomainId, LeaseId, LineageId, PublicKey, RepositoryId, SealingKey, SnapshotId, TokenId,
+        AttemptId, ClientId, ClusterId, DomainId, LeaseId, LineageId, NodeId, PublicKey, RepositoryId, SealingKey,
+        SnapshotId, TokenId,
     },
+    limits,
     names::ObjectName,
     sign::Signed,
     time::UnixMillis,
@@ -22,6 +25,7 @@ pub struct Entry {
     /// The proposer's wall clock. The log's decided time is the highest so far.
     pub at: UnixMillis,
     /// What is decided, in this order.
+    #[serde(deserialize_with = "codec::at_most::<{ limits::COMMANDS_PER_ENTRY_MAX }, _, _>")]
     pub commands: Vec<Command>,
 }
 
@@ -48,6 +52,10 @@ pub enum Command {
         repository: RepositoryId,
         /// Which of its backups it wants to go on with.
         lineage: LineageId,
+        /// Which attempt this is: the same one again has the same answer.
+        attempt: AttemptId,
+        /// The lease after which it goes on. If another was granted since, this one is refused.
+        after: Option<LeaseId>,
     },
     /// Makes a commit object a snapshot and ends its lease.
     Commit {
@@ -70,6 +78,63 @@ pub enum Command {
         /// Which token.
         token: TokenId,
     },
+    /// Takes up the publishing of index segments; whoever had taken it up before is fenced.
+    Claim {
+        /// Who does it from now on.
+        node: NodeId,
+        /// Where.
+        repository: RepositoryId,
+        /// Whose.
+        domain: DomainId,
+    },
+    /// Puts published index segments in the place of others.
+    Publish {
+        /// What, and in whose place.
+        publication: Publication,
+    },
+    /// Takes lost or damaged objects out of use, for ever. The proposer has looked.
+    Condemn {
+        /// Where they lie.
+        repository: RepositoryId,
+        /// Whose they are.
+        domain: DomainId,
+        /// Packs, index segments and reference-list pages.
+        objects: Vec<ObjectName>,
+    },
+}
+
+/// Index segments that a verifier wrote, and what they replace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// The claim under which the segments are named.
+    pub claim: LeaseId,
+    /// Where they lie.
+    pub repository: RepositoryId,
+    /// Whose they are.
+    pub domain: DomainId,
+    /// Who may use them. None: every member of the domain.
+    pub scope: Option<ClientId>,
+    /// The segments: one sorted row of chunk ids, cut into objects.
+    pub segments: Vec<NewSegment>,
+    /// Clients' own segments that they replace.
+    pub covers_own: Vec<(ClientId, ObjectName)>,
+    /// Published segments of the same scope that they replace.
+    pub covers: Vec<ObjectName>,
+    /// Leases whose segments were lost, and are made up for by these.
+    pub mends: Vec<(ClientId, LeaseId)>,
+}
+
+/// One index segment to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewSegment {
+    /// Its name, under the claim.
+    pub name: ObjectName,
+    /// How many rows it has.
+    pub rows: u64,
+    /// The first 32 bits, big-endian, of its first chunk id.
+    pub first: u32,
+    /// The first 32 bits, big-endian, of its last chunk id.
+    pub last: u32,
 }
 
 /// What redeeming a token says, signed by the token's key.
@@ -124,6 +189,7 @@ pub struct CommitFacts {
 pub type Outcome = Result<Decided, Failure>;
 
 /// What was decided.
+#[expect(clippy::large_enum_variant, reason = "few are held at a time, and a lease is what most of them are")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Decided {
     /// The keyset of this number is in force.
@@ -138,6 +204,12 @@ pub enum Decided {
     Closed,
     /// The client has what its token was for.
     Acknowledged,
+    /// The lease under which the verifier names segments.
+    Claimed(LeaseId),
+    /// The segments are published, now or since earlier.
+    Published,
+    /// The condemned epoch in which these objects, and all others before, are condemned.
+    Condemned(u64),
 }
 
 /// A client, as the log knows it.
@@ -188,16 +260,46 @@ pub struct Lease {
 }
 
 /// What a lease may reuse: fixed when it is granted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// The condemned epoch: nothing condemned up to here may be reused.
     pub epoch: u64,
     /// The log index of the grant.
     pub index: u64,
-    /// The client's own index segments.
+    /// The client's own index segments that no published one replaces yet. Signed by
+    /// its commit key.
     pub own: Vec<ObjectName>,
-    /// Published shared segments of the domain.
-    pub shared: Vec<ObjectName>,
+    /// Published segments. Signed by any orchestrator: it is the log that says that
+    /// they count, by their name, which is the hash of their bytes.
+    pub shared: Vec<SharedSegment>,
+    /// The client's leases that ended without a commit since its last one: what it
+    /// stored under them is there to be used.
+    pub left: Vec<LeaseId>,
+    /// Objects that are lost or damaged: never to be reused, whatever names them.
+    pub condemned: Vec<CondemnedObject>,
+}
+
+/// A published index segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SharedSegment {
+    /// Its name.
+    pub name: ObjectName,
+    /// The first 32 bits, big-endian, of its first chunk id.
+    pub first: u32,
+    /// The first 32 bits, big-endian, of its last chunk id: it is asked for no others.
+    pub last: u32,
+    /// Whether only this client may use it.
+    pub private: bool,
+}
+
+/// An object that was condemned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CondemnedObject {
+    /// Its name.
+    pub name: ObjectName,
+    /// The epoch that began with it. A snapshot made under a lease of this epoch or a
+    /// later one does not need it.
+    pub epoch: u64,
 }
 
 /// A snapshot to build on.
@@ -207,6 +309,8 @@ pub struct ParentSnapshot {
     pub id: SnapshotId,
     /// Its commit object.
     pub object: ObjectName,
+    /// The condemned epoch of the lease it was made under.
+    pub epoch: u64,
 }
 
 /// A decided snapshot, as the log keeps it.
@@ -220,6 +324,8 @@ pub struct SnapshotRecord {
     pub repository: RepositoryId,
     /// When it was decided.
     pub at: UnixMillis,
+    /// The condemned epoch of its lease: it needs nothing that was condemned up to here.
+    pub epoch: u64,
     /// What was committed.
     pub commit: CommitFacts,
 }

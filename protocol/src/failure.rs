@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Code {
     /// Try again, here or at another orchestrator.
     Retry,
-    /// The caller's lease has ended: start a new one.
+    /// The caller's lease has ended, and none was granted since: get a new one and go on.
     Fenced,
     /// The caller may not do this.
     Denied,
@@ -20,6 +20,8 @@ pub enum Code {
     Internal,
     /// What was asked for does not exist.
     NotFound,
+    /// The caller's lease has ended, as another backup of this client took its place: stop.
+    Superseded,
 }
 
 /// A failure: what to do, and what happened.
@@ -44,6 +46,10 @@ impl Failure {
     /// The lease has ended.
     pub fn fenced(message: impl Into<String>) -> Self {
         Self::new(Code::Fenced, message)
+    }
+    /// Another backup took the caller's place.
+    pub fn superseded(message: impl Into<String>) -> Self {
+        Self::new(Code::Superseded, message)
     }
     /// Not allowed.
     pub fn denied(message: impl Into<String>) -> Self {

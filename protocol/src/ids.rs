@@ -105,6 +105,10 @@ id!(
     LineageId, 16, "lineage id"
 );
 id!(
+    /// One attempt to get a lease, however often its call is repeated. Random.
+    AttemptId, 16, "attempt id"
+);
+id!(
     /// SHA-256 of some bytes, as object names carry it.
     Sha256, 32, "SHA-256"
 );

@@ -13,6 +13,7 @@ pub mod format;
 pub mod ids;
 pub mod limits;
 pub mod names;
+pub mod reconcile;
 pub mod records;
 pub mod sealed;
 pub mod sign;

@@ -6,13 +6,17 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Largest gossip message, in bytes. chitchat's own messages stay under the size
 /// of a UDP datagram.
 pub const GOSSIP_BYTES_MAX: usize = 65_507;
+/// Compressed blocks in a gossip message. chitchat closes a block at 16 KiB, and all
+/// that is gossiped is a few; a message made of nothing but blocks of zeros would be
+/// hundreds of mebibytes.
+pub const GOSSIP_BLOCKS_MAX: usize = 16;
 /// Streams that one peer may have open at once: bounds the work in flight per peer.
 pub const STREAMS_PER_PEER_MAX: u32 = 256;
 /// Largest signed record, in bytes: a keyset of five orchestrators and fifty admins is under 16 KiB.
 pub const RECORD_BYTES_MAX: usize = 64 << 10;
-/// Records in one push or pull: with `RECORD_BYTES_MAX` it bounds a reply; the rest is pulled again.
+/// Records in one push or fetch: their hashes are few, and with `RECORDS_BYTES_MAX` it bounds the work that one frame makes.
 pub const RECORDS_PER_FRAME_MAX: usize = 512;
-/// Bytes of records in one push or pull.
+/// Bytes of records in one push or fetch.
 pub const RECORDS_BYTES_MAX: usize = 2 << 20;
 /// Commands in one entry of the log: one fsync serves them all, and an entry stays far below a frame.
 pub const COMMANDS_PER_ENTRY_MAX: usize = 256;
@@ -22,6 +26,12 @@ pub const PROPOSALS_WAITING_MAX: usize = 4096;
 pub const TICKETS_PER_CALL_MAX: usize = 64;
 /// How long a lease may be open, in seconds (DESIGN: at most two hours, never renewed).
 pub const LEASE_SECS_MAX: u64 = 2 * 3600;
+/// Leases without a commit that a client may use the packs of: with retries this is days
+/// of interruptions. What older ones left is garbage.
+pub const LEFT_LEASES_MAX: usize = 64;
+/// Attempts at a lease that the log remembers of one client in one repository: a
+/// repetition comes within minutes, and that many leases take hours.
+pub const ATTEMPTS_KEPT_MAX: usize = 16;
 /// Sealed chunk bytes that a pack gathers before it is closed. Large enough that
 /// requests are few, small enough that four in flight fit in memory.
 pub const PACK_BYTES_TARGET: usize = 16 << 20;
@@ -45,9 +55,10 @@ pub const ROSTER_MAX: usize = 9;
 pub const TOKEN_ADDRESSES_MAX: usize = 9;
 /// Bytes of commands in one entry of the log, so that several fit in one frame of replication.
 pub const ENTRY_BYTES_MAX: usize = 256 << 10;
-/// A client's own segments that one lease names: at 47 bytes each they stay below
-/// a frame. Of more, the newest are named, and older ones only cost savings.
-pub const VIEW_SEGMENTS_MAX: usize = 65_536;
+/// A client's own segments that one lease names: at 47 bytes each, 1.5 MiB of a frame.
+/// Of more, the newest are named, and older ones only cost savings. They are few, since
+/// published ones soon take their place.
+pub const VIEW_SEGMENTS_MAX: usize = 32_768;
 /// How long a client leaves an orchestrator alone after its first failure, in milliseconds.
 pub const FAILOVER_BACKOFF_MIN_MS: u64 = 100;
 /// How long at most, in milliseconds: long enough that a fleet without orchestrators does not
@@ -66,14 +77,24 @@ pub const TREE_PACK_BYTES_TARGET: usize = 4 << 20;
 /// Least memory budget of a backup or restore, in bytes: two open packs, and
 /// batches of the largest chunks on their way to them.
 pub const MEMORY_BYTES_MIN: usize = 96 << 20;
+/// Most memory that a backup uses for contents on their way, in bytes: more gains nothing.
+pub const MEMORY_BYTES_MAX: usize = 1 << 30;
 /// Entries of one index segment: 11 MiB. With `SEGMENTS_PER_COMMIT_MAX` one
 /// commit may add 16 million chunks.
 pub const SEGMENT_ROWS_MAX: usize = 256 << 10;
+/// Segments after which a backup winds up and commits in part: the rest of
+/// `SEGMENTS_PER_COMMIT_MAX` is for what is on its way by then. The most that can be is a
+/// row for each 256 bytes of `MEMORY_BYTES_MAX`, 16 segments, and two open packs of tiny chunks.
+pub const SEGMENTS_WIND_UP: usize = 32;
+/// Packs of dead leases that a backup looks at: a tebibyte.
+pub const LEFT_PACKS_MAX: usize = 64 << 10;
+/// Segments that a backup writes of packs that dead leases left; what is in more is
+/// uploaded again.
+pub const LEFT_SEGMENTS_MAX: usize = 16;
+/// Parts of trees in such packs that a backup remembers: 16 MiB.
+pub const LEFT_TREES_MAX: usize = 256 << 10;
 /// Plaintext hashes that a backup remembers, in two halves: 36 MiB at most.
 pub const KNOWN_CHUNKS_MAX: usize = 256 << 10;
-/// Hard-linked files that a backup or restore remembers; beyond that a further
-/// name is read, or written, as a file of its own.
-pub const HARD_LINKS_MAX: usize = 1 << 20;
 /// Blocks of index segments kept open in memory: 16 MiB.
 pub const INDEX_BLOCKS_OPEN_MAX: usize = 256;
 /// Objects read ahead or written at the same time, at most.
@@ -93,6 +114,15 @@ pub const STORE_STALL_SECS_MAX: u64 = 60;
 pub const STORE_BYTES_PER_SEC_MIN: u64 = 32 << 10;
 /// Bytes read of a storage's error answer: it is an XML document of a few lines.
 pub const STORE_ERROR_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one page of a storage's listing: a thousand of the longest keys, each
+/// with what else S3 says of an object.
+pub const STORE_LIST_BYTES_MAX: usize = 4 << 20;
+/// Certificates that a storage's record carries, in bytes: a root, its successor and
+/// some intermediates, of at most 4 KiB each, within `RECORD_BYTES_MAX`.
+pub const STORAGE_CA_BYTES_MAX: usize = 16 << 10;
+/// Longest session token of a storage, in bytes: they stand in URLs and headers,
+/// of which common servers take 8 KiB.
+pub const SESSION_TOKEN_BYTES_MAX: usize = 4 << 10;
 /// Connections that the built-in storage serves at once; others wait to be accepted.
 pub const STORAGE_CONNECTIONS_MAX: usize = 256;
 /// Objects on one page of the built-in storage's listings: S3's own bound.
@@ -122,3 +152,60 @@ pub const CONNECTIONS_MAX: usize = 120_000;
 pub const CONNECTIONS_PER_KEY_MAX: usize = 16;
 /// Connections of keys that are not known. A stranger joins within seconds.
 pub const STRANGERS_MAX: usize = 256;
+/// Extended attributes of one entry, in bytes: twice the 64 KiB that Linux allows one
+/// value, and what XFS and ext4 hold in practice.
+pub const XATTRS_BYTES_MAX: usize = 128 << 10;
+/// Hashes of a range that are told one by one, and not divided further: about what
+/// the fingerprints of its sixteen parts would take twice.
+pub const RANGE_HASHES_MAX: usize = 32;
+/// Ranges in one call of reconciliation: what is told of each has at most 1 KiB, so
+/// that an answer is far below a frame.
+pub const PROBES_MAX: usize = 1024;
+/// Calls of one reconciliation: enough for two sets of a million records that have
+/// none in common, and an end for a peer whose answers never agree.
+pub const RECONCILE_CALLS_MAX: usize = 1024;
+/// Published segments of one domain in one repository: at 58 bytes each they take
+/// 0.9 MiB of a lease's frame, and have room for four billion chunks.
+pub const SHARED_SEGMENTS_MAX: usize = 16_384;
+/// Objects that may be condemned in one domain and repository: at 50 bytes each they
+/// take 0.8 MiB of a lease's frame, and are 250 GiB of packs. A storage that loses more is
+/// not to be relied upon.
+pub const CONDEMNED_MAX: usize = 16_384;
+/// Objects in one report of damage: each is read whole by the orchestrator that is told.
+pub const REPORT_OBJECTS_MAX: usize = 16;
+/// Own segments that one publication replaces: with the names of what it publishes, it
+/// stays far below an entry of the log.
+pub const PUBLISH_OWN_MAX: usize = 64;
+/// Runs (sorted rows of published segments) of one size class; more are merged into one.
+pub const RUNS_PER_CLASS_MAX: usize = 8;
+/// Homes of one chunk that a published run keeps. More would only matter if all of
+/// these were lost.
+pub const CHUNK_HOMES_MAX: usize = 3;
+/// What a restore remembers of things with several names whose other names are still to
+/// come, in bytes. Further ones are restored as things of their own, and it says so.
+pub const RESTORE_LINKS_BYTES_MAX: usize = 24 << 20;
+/// Damaged or lost objects that a verification lists: beyond that a repository is lost.
+pub const DAMAGED_OBJECTS_MAX: usize = 64 << 10;
+/// The longest hole that one reference stands for, in bytes: a hole of 1 TiB is 512 of them.
+pub const HOLE_BYTES_MAX: u32 = 1 << 31;
+/// Patterns that exclude files, given at once, and those of one `.nuthatchignore`: each is
+/// tried on every name.
+pub const EXCLUDES_MAX: usize = 4096;
+/// Bytes of all those patterns, and of one `.nuthatchignore`: what a person would write by hand.
+pub const EXCLUDES_BYTES_MAX: usize = 1 << 20;
+/// Heads of index segments kept open in memory, in bytes: the filters of 39 million chunks.
+pub const INDEX_HEADS_BYTES_MAX: u64 = 48 << 20;
+/// Chunks of lost packs that a backup remembers so as to read their files again: 16 MiB.
+/// Of more, every file is read again.
+pub const SUSPECTS_MAX: usize = 1 << 19;
+/// Reused chunks that a backup reads again before it commits: of a domain in which one
+/// chunk in ten is false, five backups in six notice.
+pub const SAMPLE_CHUNKS_MAX: usize = 16;
+/// Bytes of them.
+pub const SAMPLE_BYTES_MAX: u64 = 8 << 20;
+/// Files below this length are sealed under the client's own secret in a domain of
+/// strangers: what is short can be guessed, and its chunks' lengths tell it apart.
+pub const PRIVATE_FILE_BYTES_MAX: u64 = 64 << 10;
+/// What a backup remembers of files with several names whose other names are still to come,
+/// in bytes. The other names of more are read as well, which costs time and nothing else.
+pub const BACKUP_LINKS_BYTES_MAX: usize = 24 << 20;

@@ -63,6 +63,13 @@ pub struct ObjectKey {
 /// The marker that makes a prefix a repository, relative to it.
 pub const MARKER: &str = "nuthatch";
 
+/// Whether every signer and server spells this path of an object the same way:
+/// segments of unreserved characters, none of them empty or made of dots that lead elsewhere.
+pub fn is_path(path: &str) -> bool {
+    path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+        && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~/".contains(&b))
+}
+
 impl Place {
     /// The object of this name at this place.
     pub const fn object(self, name: ObjectName) -> ObjectKey {

@@ -182,6 +182,9 @@ pub struct Storage {
     pub prefix: String,
     /// Whether the bucket stands in the host name instead of the path.
     pub virtual_host: bool,
+    /// The certificates, in DER, of the only authorities that may vouch for the
+    /// server; none: those that the machine knows. At most `STORAGE_CA_BYTES_MAX` in all.
+    pub authorities: Vec<Vec<u8>>,
 }
 
 /// A key for a storage. Never in a record but sealed.
@@ -191,6 +194,15 @@ pub struct StorageCredential {
     pub access_key: String,
     /// S3's secret access key.
     pub secret_key: String,
+    /// S3's session token, if the two keys are temporary.
+    pub session_token: Option<String>,
+}
+
+impl StorageCredential {
+    /// Two keys that last.
+    pub fn new(access_key: impl Into<String>, secret_key: impl Into<String>) -> Self {
+        Self { access_key: access_key.into(), secret_key: secret_key.into(), session_token: None }
+    }
 }
 
 impl std::fmt::Debug for StorageCredential {
@@ -262,6 +274,9 @@ impl Payload {
     }
 }
 
+/// What a record is called in errors.
+const WHAT: &str = "record";
+
 /// A record whose signature was checked, beside the bytes that were signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -280,11 +295,16 @@ impl Record {
     /// Checks form, size, signature and cluster. Whether its author may say this
     /// depends on the newest keyset and is not asked here.
     pub fn open(signed: Signed, cluster: &ClusterId) -> Result<Self, DecodeError> {
-        const WHAT: &str = "record";
         if signed.body.len() > limits::RECORD_BYTES_MAX {
             return Err(DecodeError::Malformed { what: WHAT, reason: format!("{} bytes long", signed.body.len()) });
         }
         signed.verify(WHAT, sign::RECORD)?;
+        Self::reopen(signed, cluster)
+    }
+
+    /// Opens a record that was opened before, and has since been where nobody else
+    /// writes: its signature, which is what takes the time, is not checked again.
+    pub fn reopen(signed: Signed, cluster: &ClusterId) -> Result<Self, DecodeError> {
         let body: RecordBody = codec::decode(WHAT, &signed.body)?;
         if body.cluster != *cluster {
             return Err(DecodeError::Forged { what: WHAT, reason: "it was signed for another cluster" });

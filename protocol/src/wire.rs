@@ -12,13 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     codec,
-    commands::{Command, CommitFacts, Enrollment, Lease, Outcome, SnapshotRecord},
+    commands::{Command, CommitFacts, Enrollment, Lease, Outcome, SnapshotRecord, View},
     failure::Failure,
     ids::{
-        ClientId, Hash, LeaseId, LineageId, NodeId, PublicKey, RepositoryId, SealingKey, Sha256, SnapshotId, TokenId,
+        AttemptId, ClientId, DomainId, Hash, LeaseId, LineageId, NodeId, PublicKey, RepositoryId, SealingKey, Sha256,
+        SnapshotId, TokenId,
     },
     limits,
     names::ObjectKey,
+    reconcile::{Part, Probe},
     records::{Subject, TokenTerms},
     sign::Signed,
     time::UnixMillis,
@@ -58,6 +60,7 @@ macro_rules! calls {
         pub enum Request { $($(#[$doc])* $request($request)),* }
 
         /// All replies.
+        #[expect(clippy::large_enum_variant, reason = "one is held for each call under way")]
         #[derive(Debug, Clone, Serialize, Deserialize)]
         pub enum Reply { $(
             #[doc = concat!("Answers `", stringify!($request), "`.")]
@@ -129,8 +132,17 @@ calls! {
     ReadIndex => ReadIndexIs(u64),
     /// Fresh records, pushed at once. Between orchestrators.
     Push => Pushed(()),
-    /// Records that the caller does not have. Between orchestrators.
-    Pull => Pulled(Vec<Signed>),
+    /// What the callee's records differ in from the caller's. Between orchestrators.
+    Reconcile => Reconciled(Vec<Part>),
+    /// Records by their hashes. Between orchestrators.
+    Fetch => Fetched(Vec<Signed>),
+    /// The tokens, and what became of them. From an admin.
+    ListTokens => Tokens(Page<TokenStatus>),
+    /// What the client could reuse now: what it reads by. From a client.
+    Survey => Surveyed(View),
+    /// Objects that seem lost or damaged: the callee looks itself, and what it confirms is
+    /// condemned. From a client.
+    Report => Reported(Vec<ObjectKey>),
 }
 
 /// One page of a list. The next page is asked for with what is last on this one.
@@ -246,6 +258,12 @@ pub struct Grant {
     pub repository: RepositoryId,
     /// Which of its backups it wants to go on with.
     pub lineage: LineageId,
+    /// Random, and the same however often this call is repeated: a repetition has the
+    /// same answer, and one that arrives late fences nobody.
+    pub attempt: AttemptId,
+    /// The lease of the same process that this one follows. If another was granted
+    /// since, this one is refused. None: whatever is open is closed.
+    pub after: Option<LeaseId>,
 }
 
 /// Asks for rights to upload.
@@ -381,6 +399,16 @@ pub struct NodeStatus {
     pub clients_connected: u64,
     /// Bytes it has received from clients since its start, on the wire.
     pub client_bytes_received: u64,
+    /// Everyone who votes in the log, whoever the roster names.
+    pub voters: Vec<NodeId>,
+    /// Open leases that have outlived their time, by its own clock.
+    pub leases_overdue: u64,
+    /// Tokens, not revoked, that were shown by more keys than they have uses.
+    pub tokens_overused: u64,
+    /// Clients' index segments that wait to be published.
+    pub segments_waiting: u64,
+    /// Objects that were found lost or damaged.
+    pub objects_condemned: u64,
 }
 
 /// How one orchestrator sees another.
@@ -422,6 +450,62 @@ pub struct ClientStatus {
     pub lease: Option<LeaseId>,
 }
 
+/// Asks for the tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListTokens {
+    /// Only those that come after this one.
+    pub after: Option<TokenId>,
+}
+
+/// A token, as an orchestrator knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenStatus {
+    /// Its id.
+    pub token: TokenId,
+    /// Its name.
+    pub name: String,
+    /// The domain that its clients join.
+    pub domain: DomainId,
+    /// How many clients may redeem it.
+    pub uses: u32,
+    /// How many did.
+    pub redeemed: u32,
+    /// When it ends.
+    pub expires: UnixMillis,
+    /// Whether it was revoked.
+    pub revoked: bool,
+    /// Redemptions by surplus keys, if there were any.
+    pub refused: Option<TokenRefusals>,
+}
+
+/// Redemptions of a spent token by surplus keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRefusals {
+    /// How many.
+    pub count: u64,
+    /// When the last was, by decided time.
+    pub last_at: UnixMillis,
+    /// What the last called itself.
+    pub last_name: String,
+}
+
+/// Asks what could be reused now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survey {
+    /// Where.
+    pub repository: RepositoryId,
+}
+
+/// Tells of objects that seem lost or damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Where.
+    pub repository: RepositoryId,
+    /// Packs and index segments of the caller's domain, and its own reference-list pages:
+    /// at most `limits::REPORT_OBJECTS_MAX`.
+    pub objects: Vec<ObjectKey>,
+}
+
 /// Asks for winning records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetRecords {
@@ -444,6 +528,7 @@ pub struct Raft {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Propose {
     /// At most `limits::COMMANDS_PER_ENTRY_MAX`.
+    #[serde(deserialize_with = "codec::at_most::<{ limits::COMMANDS_PER_ENTRY_MAX }, _, _>")]
     pub commands: Vec<Command>,
 }
 
@@ -453,6 +538,7 @@ pub struct Decision {
     /// The log index at which they were decided: a replica that has applied it knows them.
     pub index: u64,
     /// One outcome for each command, in order.
+    #[serde(deserialize_with = "codec::at_most::<{ limits::COMMANDS_PER_ENTRY_MAX }, _, _>")]
     pub outcomes: Vec<Outcome>,
 }
 
@@ -467,11 +553,18 @@ pub struct Push {
     pub records: Vec<Signed>,
 }
 
-/// Asks for the records that the caller does not have.
+/// Asks where the callee's records are not the caller's (`reconcile`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pull {
-    /// What the caller holds of this shard: the records' hashes, in order.
-    pub have: Vec<Hash>,
-    /// Which shard: the first four bits of a record's hash.
-    pub shard: u8,
+pub struct Reconcile {
+    /// What the caller has, at most `limits::PROBES_MAX` ranges. Answered, in this
+    /// order, for those whose fingerprint is another at the callee.
+    pub probes: Vec<Probe>,
+}
+
+/// Asks for records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Their hashes, at most `limits::RECORDS_PER_FRAME_MAX`. Those that the callee has
+    /// are given in this order, up to `limits::RECORDS_BYTES_MAX` bytes; one is always given.
+    pub hashes: Vec<Hash>,
 }

@@ -22,7 +22,7 @@ use protocol::{
         marker,
         pack::{self, PackWriter},
         segment::{self, PackRow, Prefix, Segment},
-        tree::{self, Attributes, Blob, Entry, NodeBuilder, What},
+        tree::{self, Attributes, Blob, Entry, NodeBuilder, What, Xattr},
     },
     ids::{ChunkId, ClientId, DomainId, LeaseId, LineageId, RepositoryId, Sha256, SnapshotId},
     names::ObjectName,
@@ -66,6 +66,11 @@ fn reference(number: u32) -> ChunkRef {
     ChunkRef { id, key: MessageKey([9; 32]), len: 1000 + number, under: Under::Generation(3) }
 }
 
+fn xattrs() -> Vec<Xattr> {
+    let xattr = |name: &[u8], value: &[u8]| Xattr { name: Blob(name.to_vec()), value: Blob(value.to_vec()) };
+    vec![xattr(b"security.capability", &[1, 0, 0, 2]), xattr(b"user.comment", b"kept")]
+}
+
 fn attributes() -> Attributes {
     Attributes {
         mode: 0o4755,
@@ -80,8 +85,13 @@ fn attributes() -> Attributes {
 }
 
 fn entries() -> Vec<Entry> {
-    let entry =
-        |name: &[u8], what| Entry { name: Blob(name.to_vec()), attributes: attributes(), unsettled: false, what };
+    let entry = |name: &[u8], what| Entry {
+        name: Blob(name.to_vec()),
+        attributes: attributes(),
+        unsettled: false,
+        xattrs: xattrs(),
+        what,
+    };
     let content = Content { depth: 0, refs: vec![reference(1), ChunkRef { under: Under::Own, ..reference(2) }] };
     vec![
         entry(b"a", What::File { len: 2003, content: content.clone() }),
@@ -103,6 +113,7 @@ fn manifest() -> Manifest {
         finished: UnixMillis(1_800_000_000_999),
         description: "before the holiday".into(),
         tags: vec!["daily".into()],
+        excludes: vec!["*.tmp".into(), "--one-file-system".into()],
         program: "nuthatch 0.1.0".into(),
         root: Content { depth: 0, refs: vec![reference(1)] },
         stats: Stats {
@@ -117,6 +128,8 @@ fn manifest() -> Manifest {
             bytes_stored: 9,
             packs: 10,
             problems: 11,
+            excluded: 12,
+            vanished: 13,
         },
     }
 }
@@ -152,7 +165,7 @@ fn packs() -> Vec<PackRow> {
 
 fn segment(count: u32) -> Vec<u8> {
     let signer = Signer::from_seed(&[4; 32]);
-    segment::encode(RepositoryId([1; 16]), DomainId([2; 16]), packs(), &rows(count), &INDEX_KEY, &OBJECT_ID, &signer)
+    segment::encode(RepositoryId([1; 16]), DomainId([2; 16]), &packs(), &rows(count), &INDEX_KEY, &OBJECT_ID, &signer)
 }
 
 fn open_segment(bytes: &[u8]) -> Result<Segment, DecodeError> {
@@ -212,7 +225,8 @@ fn golden_pack() {
 fn golden_segment() {
     let stored = golden("segment", &segment(50));
     let segment = open_segment(&stored).unwrap();
-    assert_eq!(segment.head().packs, packs());
+    let table = segment.block_range(1).unwrap();
+    assert_eq!(segment.open_packs(1, &stored[table.start as usize..table.end as usize]).unwrap(), packs());
     let range = segment.block_range(0).unwrap();
     assert_eq!(segment.open_block(0, &stored[range.start as usize..range.end as usize]).unwrap(), rows(50));
 }
@@ -306,6 +320,8 @@ fn every_flipped_bit_is_noticed() {
         let bytes = flipped(&segment, at);
         let opened = open_segment(&bytes).and_then(|segment| {
             let range = segment.block_range(0).unwrap();
+            let table = segment.block_range(1).unwrap();
+            segment.open_packs(1, &bytes[table.start as usize..table.end as usize])?;
             segment.open_block(0, &bytes[range.start as usize..range.end as usize])
         });
         assert!(opened.is_err(), "{at}");
@@ -315,7 +331,13 @@ fn every_flipped_bit_is_noticed() {
 #[test]
 fn bad_names_are_refused() {
     for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0", &[b'x'; 5000]] {
-        let entry = Entry { name: Blob(name.to_vec()), attributes: attributes(), unsettled: false, what: What::Fifo };
+        let entry = Entry {
+            name: Blob(name.to_vec()),
+            attributes: attributes(),
+            unsettled: false,
+            xattrs: xattrs(),
+            what: What::Fifo,
+        };
         assert!(matches!(tree::decode_node(&node(&[entry])), Err(DecodeError::Malformed { .. })), "{name:?}");
     }
     let mut swapped = entries();
@@ -353,6 +375,7 @@ fn cut(entries: impl Iterator<Item = String>) -> Vec<Vec<u8>> {
             name: Blob(name.into_bytes()),
             attributes: attributes(),
             unsettled: false,
+            xattrs: Vec::new(),
             what,
         }));
     }
@@ -438,12 +461,44 @@ fn every_row_of_a_segment_is_found() {
         })
         .collect();
     for row in rows(4000) {
-        let block = segment.block_of(&row.id).unwrap();
-        assert!(blocks[block].binary_search(&row).is_ok());
+        let mut found = segment.blocks_of(&row.id);
+        assert!(found.len() <= 2, "of two blocks only where one begins with it");
+        assert!(found.any(|block| blocks[block].binary_search(&row).is_ok()));
     }
     // A block in another's place is noticed.
     let range = segment.block_range(0).unwrap();
     assert!(segment.open_block(1, &bytes[range.start as usize..range.end as usize]).is_err());
+}
+
+/// One chunk with more homes than fit in a block, and packs for more than one block.
+#[test]
+fn a_chunk_has_several_homes_and_a_segment_many_packs() {
+    let names =
+        |number: u32| ObjectName { lease: LeaseId { incarnation: 1, index: number.into() }, hash: Sha256([7; 32]) };
+    let packs: Vec<_> = (0..3000).map(|number| PackRow { name: names(number), len: 1 << 20, tail_len: 100 }).collect();
+    let mut ids: Vec<_> = (0..10).map(|number| reference(number).id).collect();
+    ids.sort();
+    let homes = |id| (0..400).map(move |pack| segment::Row { id, pack: pack * 7, offset: 16 + pack, len: 9 });
+    let rows: Vec<_> = ids.iter().copied().flat_map(homes).collect();
+    let (repository, domain, signer) = (RepositoryId([1; 16]), DomainId([2; 16]), Signer::from_seed(&[4; 32]));
+    let bytes = segment::encode(repository, domain, &packs, &rows, &INDEX_KEY, &OBJECT_ID, &signer);
+    let segment = open_segment(&bytes).unwrap();
+    assert_eq!((segment.rows(), segment.blocks()), (4000, 3 + 3));
+    let block = |number| {
+        let range = segment.block_range(number).unwrap();
+        &bytes[range.start as usize..range.end as usize]
+    };
+    for id in &ids {
+        let found = segment.blocks_of(id).flat_map(|number| segment.open_block(number, block(number)).unwrap());
+        assert_eq!(found.filter(|row| row.id == *id).collect::<Vec<_>>(), homes(*id).collect::<Vec<_>>());
+    }
+    for number in [0, 1259, 1260, 2999] {
+        let (table, at) = segment.pack_block(number);
+        assert_eq!(segment.open_packs(table, block(table)).unwrap()[at], packs[number as usize]);
+        assert_eq!(segment.pack_block_named(&names(number)), Some(table));
+    }
+    assert!(segment.open_packs(4, block(5)).is_err(), "a block in another's place is noticed");
+    assert!(segment.open_packs(0, block(0)).is_err(), "rows are no packs");
 }
 
 /// Damages a valid object in a few places, or makes one up behind a valid header.
@@ -524,7 +579,7 @@ proptest! {
     fn entries_come_back(len in any::<u64>(), inode in any::<u64>(), secs in any::<i64>(), name in "[a-z]{1,40}", unsettled in any::<bool>(), depth in 0u8..9) {
         let attributes = Attributes { inode, mtime: FileTime { secs, nanos: 1 }, ..attributes() };
         let what = What::File { len, content: Content { depth, refs: vec![reference(1); usize::from(depth)] } };
-        let entry = Entry { name: Blob(name.into_bytes()), attributes, unsettled, what };
+        let entry = Entry { name: Blob(name.into_bytes()), attributes, unsettled, xattrs: xattrs(), what };
         prop_assert_eq!(tree::decode_node(&node(std::slice::from_ref(&entry))).unwrap(), vec![entry]);
     }
 }

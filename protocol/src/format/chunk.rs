@@ -46,6 +46,8 @@ pub enum Under {
     Own,
     /// The domain's chunk key of this generation.
     Generation(u32),
+    /// Nothing: these bytes are a hole in a sparse file, and no chunk is stored for them.
+    Hole,
 }
 
 /// How trees refer to a chunk: its id, never its pack.
@@ -59,6 +61,18 @@ pub struct ChunkRef {
     pub len: u32,
     /// What keyed `key`.
     pub under: Under,
+}
+
+impl ChunkRef {
+    /// A hole of `len` bytes: they read as zeros and are not stored.
+    pub const fn hole(len: u32) -> Self {
+        Self { id: ChunkId([0; 32]), key: MessageKey([0; 32]), len, under: Under::Hole }
+    }
+
+    /// Whether these bytes are a hole.
+    pub fn is_hole(&self) -> bool {
+        self.under == Under::Hole
+    }
 }
 
 /// Seals the payload `buffer[start..]` in place and appends the tag.

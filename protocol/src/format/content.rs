@@ -4,6 +4,9 @@
 //! each a chunk of its own, listed by the entry one level up, and so on: a list
 //! of any length costs an entry at most [`INLINE_MAX`] references.
 //!
+//! A hole in a sparse file is a reference too, of as many bytes as it is long, up to
+//! [`limits::HOLE_BYTES_MAX`]; a longer one is several.
+//!
 //! Invariant: blocks are cut where the list says (by its chunk ids), so an edit
 //! changes the blocks around it and no others.
 
@@ -12,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     codec::{self, DecodeError},
     format::{self, Magic, chunk::ChunkRef},
+    limits,
 };
 
 const MAGIC: Magic = Magic { bytes: b"nuthrefl", name: "block of chunk references" };
@@ -41,8 +45,31 @@ impl Content {
         if self.depth > DEPTH_MAX || self.refs.len() > INLINE_MAX {
             return Err(DecodeError::Malformed { what, reason: "its list of chunks is too long or too deep".into() });
         }
-        Ok(())
+        if self.depth > 0 && self.refs.iter().any(ChunkRef::is_hole) {
+            return Err(DecodeError::Malformed {
+                what,
+                reason: "a hole stands where a list of chunks should be".into(),
+            });
+        }
+        check_holes(what, &self.refs)
     }
+
+    /// Refuses what no writer makes of a directory.
+    pub fn check_directory(&self, what: &'static str) -> Result<(), DecodeError> {
+        if self.refs.iter().any(ChunkRef::is_hole) {
+            return Err(DecodeError::Malformed { what, reason: "a directory has a hole in it".into() });
+        }
+        self.check(what)
+    }
+}
+
+/// A hole is written in one way only.
+fn check_holes(what: &'static str, refs: &[ChunkRef]) -> Result<(), DecodeError> {
+    let sane = |hole: &ChunkRef| (1..=limits::HOLE_BYTES_MAX).contains(&hole.len) && *hole == ChunkRef::hole(hole.len);
+    if refs.iter().filter(|reference| reference.is_hole()).all(sane) {
+        return Ok(());
+    }
+    Err(DecodeError::Malformed { what, reason: "a hole is malformed".into() })
 }
 
 /// Gathers references into a [`Content`]. Blocks are handed out to be sealed and
@@ -98,7 +125,9 @@ impl ContentBuilder {
 
 fn ends_block(len: usize, last: &ChunkRef) -> bool {
     let [a, b, c, d, ..] = last.id.0;
-    len >= BLOCK_MAX || len >= BLOCK_MIN && u32::from_le_bytes([a, b, c, d]) & BLOCK_MASK == 0
+    // The id of a hole is all zeros and says nothing.
+    let says_so = !last.is_hole() && u32::from_le_bytes([a, b, c, d]) & BLOCK_MASK == 0;
+    len >= BLOCK_MAX || len >= BLOCK_MIN && says_so
 }
 
 /// The plaintext of a block of references.
@@ -115,6 +144,7 @@ pub fn decode_block(bytes: &[u8]) -> Result<Vec<ChunkRef>, DecodeError> {
     if refs.is_empty() || refs.len() > BLOCK_MAX {
         return Err(DecodeError::Malformed { what: MAGIC.name, reason: format!("it has {} references", refs.len()) });
     }
+    check_holes(MAGIC.name, &refs)?;
     Ok(refs)
 }
 

@@ -29,6 +29,8 @@ pub struct Manifest {
     pub description: String,
     /// For people and policies.
     pub tags: Vec<String>,
+    /// What was left out on purpose, for people: patterns, and options of the command line.
+    pub excludes: Vec<String>,
     /// The program and version that wrote it.
     pub program: String,
     /// The nodes of the root directory, `/`.
@@ -62,6 +64,10 @@ pub struct Stats {
     pub packs: u64,
     /// Files that could not be read, or changed while they were.
     pub problems: u64,
+    /// Names that were left out on purpose. What is below a directory is not counted.
+    pub excluded: u64,
+    /// Names that were gone when it was their turn.
+    pub vanished: u64,
 }
 
 impl Manifest {
@@ -90,7 +96,7 @@ impl Manifest {
             &mut plain,
         )?;
         let manifest: Self = codec::decode(what, &plain)?;
-        manifest.root.check(what)?;
+        manifest.root.check_directory(what)?;
         Ok(manifest)
     }
 }

@@ -58,6 +58,7 @@ pub fn check_header(magic: Magic, bytes: &[u8]) -> Result<usize, DecodeError> {
     }
     match fields.take(4)? {
         [VERSION, 0, 0, 0] => Ok(fields.u32()? as usize),
+        [VERSION, ..] => Err(DecodeError::Malformed { what, reason: "its reserved bytes are not zero".into() }),
         [version, ..] => Err(DecodeError::UnknownVersion { what, found: *version, known: VERSION }),
         [] => Err(fields.short()),
     }

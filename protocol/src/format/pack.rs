@@ -120,6 +120,7 @@ impl Trailer {
         let zeros: [u8; 8] = fields.array()?;
         match fields.take(4)? {
             [VERSION, 0, 0, 0] if zeros == [0; 8] => {}
+            [VERSION, ..] => return Err(malformed("its reserved bytes are not zero")),
             [found, ..] => return Err(DecodeError::UnknownVersion { what, found: *found, known: VERSION }),
             [] => return Err(malformed("it ends too early")),
         }
@@ -150,6 +151,18 @@ impl Trailer {
             offset = offset.checked_add(len).ok_or_else(|| malformed("its lengths do not add up"))?;
         }
         if u64::from(offset) == self.table.start { Ok(rows) } else { Err(malformed("its lengths do not add up")) }
+    }
+}
+
+/// Checks the first [`HEADER_LEN`] bytes of a pack of `pack_len` bytes.
+pub fn check_head(bytes: &[u8], pack_len: u64) -> Result<(), DecodeError> {
+    let len = format::check_header(MAGIC, bytes)?;
+    match pack_len.checked_sub(HEADER_LEN as u64) {
+        Some(rest) if rest == len as u64 => Ok(()),
+        _ => Err(DecodeError::Malformed {
+            what: MAGIC.name,
+            reason: format!("it says that {len} bytes follow its header"),
+        }),
     }
 }
 

@@ -68,8 +68,42 @@ pub struct Entry {
     /// Whether the file was still changing when it was read, or had changed less
     /// than two seconds before: the next backup reads it again, whatever its attributes.
     pub unsettled: bool,
+    /// Extended attributes, POSIX ACLs and capabilities among them, by name; at most
+    /// `limits::XATTRS_BYTES_MAX` bytes of them.
+    pub xattrs: Vec<Xattr>,
     /// What it is.
     pub what: What,
+}
+
+/// One extended attribute.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Xattr {
+    /// Its name with its namespace, as `user.comment`.
+    pub name: Blob,
+    /// Its value.
+    pub value: Blob,
+}
+
+impl Xattr {
+    /// Bytes of name and value.
+    pub fn len(&self) -> usize {
+        self.name.0.len() + self.value.0.len()
+    }
+
+    /// Whether it has neither name nor value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Refuses extended attributes that no writer makes.
+fn check_xattrs(xattrs: &[Xattr]) -> Result<(), DecodeError> {
+    let sorted = xattrs.is_sorted_by(|a, b| a.name < b.name);
+    let named = xattrs.iter().all(|xattr| !xattr.name.0.is_empty() && !xattr.name.0.contains(&0));
+    if sorted && named && xattrs.iter().map(Xattr::len).sum::<usize>() <= limits::XATTRS_BYTES_MAX {
+        return Ok(());
+    }
+    Err(DecodeError::Malformed { what: MAGIC.name, reason: "an entry's extended attributes are malformed".into() })
 }
 
 /// The attributes of an entry of any kind.
@@ -188,8 +222,11 @@ pub fn decode_node(bytes: &[u8]) -> Result<Vec<Entry>, DecodeError> {
         let (entry, after): (Entry, _) = postcard::take_from_bytes(rest)
             .map_err(|error| DecodeError::Malformed { what, reason: error.to_string() })?;
         check_name(&entry.name.0)?;
-        if let What::File { content, .. } | What::Directory { content } = &entry.what {
-            content.check(what)?;
+        check_xattrs(&entry.xattrs)?;
+        match &entry.what {
+            What::File { content, .. } => content.check(what)?,
+            What::Directory { content } => content.check_directory(what)?,
+            _ => {}
         }
         if entries.last().is_some_and(|last| last.name >= entry.name) {
             return Err(DecodeError::Malformed { what, reason: "its names are not in order".into() });

@@ -6,9 +6,10 @@ use protocol::{limits, sign, wire};
 const DOCUMENT: &str = include_str!("../../WIRE.md");
 
 /// The sources whose types travel.
-const SOURCES: [(&str, &str); 9] = [
+const SOURCES: [(&str, &str); 10] = [
     ("wire.rs", include_str!("../../src/wire.rs")),
     ("records.rs", include_str!("../../src/records.rs")),
+    ("reconcile.rs", include_str!("../../src/reconcile.rs")),
     ("commands.rs", include_str!("../../src/commands.rs")),
     ("failure.rs", include_str!("../../src/failure.rs")),
     ("sign.rs", include_str!("../../src/sign.rs")),
@@ -110,7 +111,7 @@ fn every_identifier_stands_in_the_document() {
         let row = format!("| `{name}` | {len} |");
         assert!(DOCUMENT.contains(&row), "WIRE.md lacks the row of an identifier: {row}");
     }
-    assert_eq!(count, 13, "this test reads `id!` line by line");
+    assert_eq!(count, 14, "this test reads `id!` line by line");
 }
 
 #[test]
@@ -134,6 +135,8 @@ fn every_constant_stands_in_the_document() {
         ("RECORD_BYTES_MAX", limits::RECORD_BYTES_MAX),
         ("RECORDS_PER_FRAME_MAX", limits::RECORDS_PER_FRAME_MAX),
         ("RECORDS_BYTES_MAX", limits::RECORDS_BYTES_MAX),
+        ("RANGE_HASHES_MAX", limits::RANGE_HASHES_MAX),
+        ("PROBES_MAX", limits::PROBES_MAX),
         ("PAGE_BYTES_MAX", limits::PAGE_BYTES_MAX),
         ("REQUEST_BYTES_MAX", limits::REQUEST_BYTES_MAX),
         ("ENTRY_BYTES_MAX", limits::ENTRY_BYTES_MAX),
@@ -143,6 +146,9 @@ fn every_constant_stands_in_the_document() {
         ("LEASE_SECS_MAX", limits::LEASE_SECS_MAX as usize),
         ("SEGMENTS_PER_COMMIT_MAX", limits::SEGMENTS_PER_COMMIT_MAX),
         ("VIEW_SEGMENTS_MAX", limits::VIEW_SEGMENTS_MAX),
+        ("SHARED_SEGMENTS_MAX", limits::SHARED_SEGMENTS_MAX),
+        ("CONDEMNED_MAX", limits::CONDEMNED_MAX),
+        ("REPORT_OBJECTS_MAX", limits::REPORT_OBJECTS_MAX),
         ("LABEL_BYTES_MAX", limits::LABEL_BYTES_MAX),
         ("TOKEN_USES_MAX", limits::TOKEN_USES_MAX as usize),
         ("TOKEN_ADDRESSES_MAX", limits::TOKEN_ADDRESSES_MAX),

@@ -6,15 +6,16 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use protocol::{
     codec::{self, DecodeError},
-    commands::{Entry, Redemption},
-    ids::LeaseId,
+    commands::{Command, Decided, Entry, Redemption},
+    ids::{ClientId, LeaseId},
     limits,
     names::{ObjectKey, ObjectName},
     records::{Record, RecordBody},
     sealed::SealedBox,
     sign::{Signed, Signer},
+    time::UnixMillis,
     token::{Token, TokenError, Welcome},
-    wire::{Answer, Envelope, Reply, Request},
+    wire::{Answer, Decision, Envelope, Reply, Request},
 };
 
 use super::samples;
@@ -71,6 +72,21 @@ fn a_length_that_lies_is_refused() {
     for prefix in [&[0, 20][..], &[0, 17, 0]] {
         assert!(codec::decode::<Envelope>("envelope", &[prefix, &huge].concat()).is_err());
     }
+}
+
+#[test]
+fn lists_of_short_items_are_bounded() {
+    let most = limits::COMMANDS_PER_ENTRY_MAX;
+    let decision = |count| Reply::Proposed(Decision { index: 1, outcomes: vec![Ok(Decided::Closed); count] });
+    let read = |count| codec::decode::<Answer>("answer", &codec::encode::<Answer>(&Ok(decision(count))));
+    assert!(read(most).is_ok());
+    let refused = read(most + 1).unwrap_err();
+    assert!(matches!(&refused, DecodeError::Malformed { what: "answer", .. }), "{refused}");
+    let close = Command::Close { client: ClientId([1; 16]), lease: LeaseId { incarnation: 1, index: 1 } };
+    let entry = |count| Entry { at: UnixMillis(1), commands: vec![close.clone(); count] };
+    let read = |count| codec::decode::<Entry>("entry", &codec::encode(&entry(count)));
+    assert_eq!(read(most), Ok(entry(most)));
+    assert!(read(most + 1).is_err());
 }
 
 #[test]

@@ -116,8 +116,16 @@ fn every_call_has_a_reply_of_its_own() {
 
 #[test]
 fn codes_never_change_their_number() {
-    let numbered =
-        [Code::Retry, Code::Fenced, Code::Denied, Code::Invalid, Code::Corrupt, Code::Internal, Code::NotFound];
+    let numbered = [
+        Code::Retry,
+        Code::Fenced,
+        Code::Denied,
+        Code::Invalid,
+        Code::Corrupt,
+        Code::Internal,
+        Code::NotFound,
+        Code::Superseded,
+    ];
     for (number, code) in numbered.iter().enumerate() {
         assert_eq!(codec::encode(code), [number as u8]);
     }

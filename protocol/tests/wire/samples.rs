@@ -6,6 +6,7 @@ use protocol::{
     failure::{Code, Failure},
     ids::*,
     names::{ObjectName, Place},
+    reconcile::{Content, FANOUT, Part, Prefix, Probe, fingerprint_of_hashes, fingerprint_of_parts},
     records::*,
     sealed::{SealedBox, SealingSecret, seal_to},
     sign::{self, Signed, Signer},
@@ -101,6 +102,7 @@ pub fn payloads() -> Vec<(&'static str, Payload)> {
         bucket: "backups".into(),
         prefix: "nuthatch".into(),
         virtual_host: true,
+        authorities: vec![vec![0x30, 0x03], vec![0x30]],
     };
     let secret = SharedSecret { id: SecretId::StorageMinting(RepositoryId([0x22; 16])), boxes: vec![sealed_box()] };
     vec![
@@ -160,11 +162,50 @@ pub fn commands() -> Vec<(&'static str, Command)> {
     vec![
         ("Admit", Command::Admit { keyset: record().signed().clone() }),
         ("Redeem", Command::Redeem { terms: record().signed().clone(), redemption: signed_redemption() }),
-        ("Grant", Command::Grant { client, repository: RepositoryId([0x22; 16]), lineage: LineageId([0x57; 16]) }),
+        (
+            "Grant",
+            Command::Grant {
+                client,
+                repository: RepositoryId([0x22; 16]),
+                lineage: LineageId([0x57; 16]),
+                attempt: AttemptId([0x58; 16]),
+                after: Some(lease_id()),
+            },
+        ),
         ("Commit", Command::Commit { client, commit: commit_facts() }),
         ("Close", Command::Close { client, lease: lease_id() }),
         ("Acknowledge", Command::Acknowledge { client, token: token().id() }),
+        (
+            "Claim",
+            Command::Claim {
+                node: NodeId([0x61; 16]),
+                repository: RepositoryId([0x22; 16]),
+                domain: DomainId([0x21; 16]),
+            },
+        ),
+        ("Publish", Command::Publish { publication: publication(client) }),
+        (
+            "Condemn",
+            Command::Condemn {
+                repository: RepositoryId([0x22; 16]),
+                domain: DomainId([0x21; 16]),
+                objects: vec![object()],
+            },
+        ),
     ]
+}
+
+fn publication(client: ClientId) -> Publication {
+    Publication {
+        claim: lease_id(),
+        repository: RepositoryId([0x22; 16]),
+        domain: DomainId([0x21; 16]),
+        scope: Some(client),
+        segments: vec![NewSegment { name: object(), rows: 300, first: 1, last: u32::MAX }],
+        covers_own: vec![(client, object())],
+        covers: vec![ObjectName { hash: Sha256([0xbb; 32]), ..object() }],
+        mends: vec![(client, lease_id())],
+    }
 }
 
 pub fn entry() -> Entry {
@@ -185,14 +226,21 @@ fn enrollment() -> Enrollment {
 }
 
 fn lease() -> Lease {
-    let parent = ParentSnapshot { id: SnapshotId([0x51; 32]), object: object() };
+    let parent = ParentSnapshot { id: SnapshotId([0x51; 32]), object: object(), epoch: 2 };
     Lease {
         id: lease_id(),
         repository: RepositoryId([0x22; 16]),
         domain: DomainId([0x21; 16]),
         granted: UnixMillis(1_700_000_000_000),
         expires: UnixMillis(1_700_007_200_000),
-        view: View { epoch: 0, index: 258, own: vec![object()], shared: vec![] },
+        view: View {
+            epoch: 3,
+            index: 258,
+            own: vec![object()],
+            shared: vec![SharedSegment { name: object(), first: 1, last: u32::MAX, private: true }],
+            left: vec![lease_id()],
+            condemned: vec![CondemnedObject { name: object(), epoch: 3 }],
+        },
         parent: Some(parent),
         parent_complete: None,
         lineage: LineageId([0x57; 16]),
@@ -209,12 +257,15 @@ pub fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("Committed", Ok(Decided::Committed(SnapshotId([0x51; 32])))),
         ("Closed", Ok(Decided::Closed)),
         ("Acknowledged", Ok(Decided::Acknowledged)),
+        ("Claimed", Ok(Decided::Claimed(lease_id()))),
+        ("Published", Ok(Decided::Published)),
+        ("Condemned", Ok(Decided::Condemned(3))),
     ]
 }
 
 pub fn failures() -> Vec<(&'static str, Failure)> {
     use Code::*;
-    [Retry, Fenced, Denied, Invalid, Corrupt, Internal, NotFound]
+    [Retry, Fenced, Denied, Invalid, Corrupt, Internal, NotFound, Superseded]
         .into_iter()
         .map(|code| {
             let name = match code {
@@ -225,6 +276,7 @@ pub fn failures() -> Vec<(&'static str, Failure)> {
                 Corrupt => "Corrupt",
                 Internal => "Internal",
                 NotFound => "NotFound",
+                Superseded => "Superseded",
             };
             (name, Failure::new(code, "why"))
         })
@@ -234,6 +286,13 @@ pub fn failures() -> Vec<(&'static str, Failure)> {
 /// Every request and the reply that answers it.
 pub fn calls() -> Vec<(Request, Reply)> {
     let signed = || record().signed().clone();
+    let range = Prefix::ALL.child(7).and_then(|range| range.child(1)).expect("two digits");
+    let probe = Probe { range, fingerprint: fingerprint_of_hashes(&[Hash([0x71; 32])]) };
+    let below = vec![fingerprint_of_parts(&[Hash([0x72; 32])]); FANOUT];
+    let parts = vec![
+        Part { range: Prefix::ALL, content: Content::Parts(below) },
+        Part { range, content: Content::Hashes(vec![Hash([0x71; 32])]) },
+    ];
     let repository = RepositoryId([0x22; 16]);
     let key = Place::Pack(DomainId([0x21; 16])).object(object());
     let card = wire::NodeCard { sealing: SealingKey([0x12; 32]), voter: 7 };
@@ -242,6 +301,7 @@ pub fn calls() -> Vec<(Request, Reply)> {
         client: ClientId::of_key(&keys().tls),
         repository,
         at: UnixMillis(1_700_000_000_000),
+        epoch: 2,
         commit: commit_facts(),
     };
     let put_ticket = wire::PutTicket {
@@ -268,6 +328,21 @@ pub fn calls() -> Vec<(Request, Reply)> {
         peers: vec![peer],
         clients_connected: 3,
         client_bytes_received: 4096,
+        voters: vec![node],
+        leases_overdue: 1,
+        tokens_overused: 2,
+        segments_waiting: 3,
+        objects_condemned: 4,
+    };
+    let token_status = wire::TokenStatus {
+        token: token().id(),
+        name: "laptops".into(),
+        domain: DomainId([0x21; 16]),
+        uses: 2,
+        redeemed: 2,
+        expires: UnixMillis(4),
+        revoked: true,
+        refused: Some(wire::TokenRefusals { count: 3, last_at: UnixMillis(5), last_name: "thief".into() }),
     };
     let client_status = wire::ClientStatus {
         enrollment: enrollment(),
@@ -292,7 +367,16 @@ pub fn calls() -> Vec<(Request, Reply)> {
         ),
         (wire::Acknowledge { token: token_id }.into(), Reply::Acknowledged(())),
         (wire::Configure {}.into(), Reply::Configured(vec![signed()])),
-        (wire::Grant { repository, lineage: LineageId([0x57; 16]) }.into(), Reply::Granted(lease())),
+        (
+            wire::Grant {
+                repository,
+                lineage: LineageId([0x57; 16]),
+                attempt: AttemptId([0x58; 16]),
+                after: Some(lease_id()),
+            }
+            .into(),
+            Reply::Granted(lease()),
+        ),
         (
             wire::MintPuts { lease: lease_id(), repository, objects: vec![wire::PutRequest { key, len: 16 << 20 }] }
                 .into(),
@@ -320,7 +404,14 @@ pub fn calls() -> Vec<(Request, Reply)> {
         (wire::Propose { commands: entry().commands }.into(), Reply::Proposed(decision)),
         (wire::ReadIndex {}.into(), Reply::ReadIndexIs(258)),
         (wire::Push { records: vec![signed()] }.into(), Reply::Pushed(())),
-        (wire::Pull { have: vec![Hash([0x71; 32])], shard: 7 }.into(), Reply::Pulled(vec![signed()])),
+        (wire::Reconcile { probes: vec![probe] }.into(), Reply::Reconciled(parts)),
+        (wire::Fetch { hashes: vec![Hash([0x71; 32])] }.into(), Reply::Fetched(vec![signed()])),
+        (
+            wire::ListTokens { after: Some(TokenId([0x41; 32])) }.into(),
+            Reply::Tokens(wire::Page { items: vec![token_status], more: false }),
+        ),
+        (wire::Survey { repository }.into(), Reply::Surveyed(lease().view)),
+        (wire::Report { repository, objects: vec![key] }.into(), Reply::Reported(vec![key])),
     ]
 }
 
