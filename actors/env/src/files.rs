@@ -3,13 +3,18 @@
 //! Everything blocks: call it on `Blocking`. No call follows a symbolic link in
 //! the last component of a path.
 
+mod names;
+
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
-pub use protocol::time::FileTime;
+pub use protocol::{format::tree::Xattr, time::FileTime};
+
+pub use self::names::Names;
 
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +42,8 @@ pub struct Metadata {
     pub kind: Kind,
     /// Length in bytes.
     pub len: u64,
+    /// How many bytes its file system keeps of it: fewer than `len` if it has holes.
+    pub allocated: u64,
     /// Permission bits with setuid, setgid and sticky: the low 12 bits of `st_mode`.
     pub mode: u32,
     /// Owner.
@@ -58,7 +65,7 @@ pub struct Metadata {
 }
 
 /// The attributes that a restore puts back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
     /// What it is: the mode of a symbolic link is not set.
     pub kind: Kind,
@@ -68,6 +75,9 @@ pub struct Attributes {
     pub owner: Option<(u32, u32)>,
     /// Last change of content.
     pub mtime: FileTime,
+    /// Extended attributes, by name. They replace those that are there, as far as this
+    /// process may change them; what it may not set is an error after everything else is done.
+    pub xattrs: Vec<Xattr>,
 }
 
 /// A file opened for reading, front to back.
@@ -76,13 +86,22 @@ pub trait SourceFile: Send {
     fn metadata(&self) -> io::Result<Metadata>;
     /// Reads up to `buffer.len()` bytes; 0 at the end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Where the next bytes that are not a hole begin and end, at or after `offset`.
+    /// None if there are none: the rest of the file is a hole, or it ends here. A file
+    /// system that does not know holes calls the whole file data.
+    fn data_after(&self, offset: u64) -> io::Result<Option<Range<u64>>>;
+    /// Goes on reading at `offset`.
+    fn seek(&mut self, offset: u64);
+    /// As [`Files::xattrs`].
+    fn xattrs(&self) -> io::Result<Vec<Xattr>>;
 }
 
 /// A file being restored. It is complete only after `finish`.
 pub trait TargetFile: Send {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Sets the length, sets the attributes on the open file, and closes it.
+    /// Sets the length, sets the attributes on the open file, and closes it. What was
+    /// never written is a hole.
     fn finish(self: Box<Self>, len: u64, attributes: &Attributes) -> io::Result<()>;
 }
 
@@ -91,11 +110,14 @@ pub trait Files: Send + Sync {
     /// What is at `path`.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
     /// The names in a directory, in no particular order, without `.` and `..`.
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>>;
+    fn read_dir(&self, path: &Path) -> io::Result<Names>;
     /// Opens a regular file for reading; refuses anything else, without blocking on it.
     fn open(&self, path: &Path) -> io::Result<Box<dyn SourceFile>>;
     /// The target of a symbolic link.
     fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
+    /// The extended attributes of what is at `path`, sorted by name; none where the file
+    /// system has none. `FileTooLarge` if they are more than `limits::XATTRS_BYTES_MAX`.
+    fn xattrs(&self, path: &Path) -> io::Result<Vec<Xattr>>;
 
     /// Makes a directory, readable by its owner only until its attributes are set.
     /// `AlreadyExists` if anything has that name.
@@ -103,6 +125,9 @@ pub trait Files: Send + Sync {
     /// Makes a new file, readable by its owner only until it is finished.
     /// `AlreadyExists` if anything has that name.
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn TargetFile>>;
+    /// Makes a named pipe, a socket or a device, usable by its owner only until its
+    /// attributes are set. `AlreadyExists` if anything has that name.
+    fn create_node(&self, path: &Path, kind: Kind, rdev: u64) -> io::Result<()>;
     /// Makes a symbolic link.
     fn symlink(&self, target: &OsStr, path: &Path) -> io::Result<()>;
     /// Gives the file `existing` the further name `path`.

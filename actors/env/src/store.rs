@@ -37,7 +37,7 @@ pub enum StoreError {
     Refused {
         /// Which object.
         what: String,
-        /// What the storage said.
+        /// What the storage said, and what to do about it.
         answer: String,
     },
     /// The storage is full or a quota is reached (507, QuotaExceeded).
@@ -45,7 +45,7 @@ pub enum StoreError {
     Full {
         /// Which object.
         what: String,
-        /// What the storage said.
+        /// What the storage said, and what to do about it.
         answer: String,
     },
     /// The request may or may not have taken effect: connection broken, time-out,
@@ -88,6 +88,9 @@ pub trait Steward: Send + Sync {
     async fn head(&self, path: &str) -> Result<u64, StoreError>;
     /// A whole object of at most `len_max` bytes.
     async fn get(&self, path: &str, len_max: usize) -> Result<Bytes, StoreError>;
+    /// The bytes `range` of an object. The result has exactly the length of the
+    /// range, or is shorter only if the object is.
+    async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
     /// One attempt to store an object that must not exist yet.
     async fn put_new(&self, path: &str, body: Bytes) -> Result<(), StoreError>;
     /// Names below `path`, relative to the prefix, with their lengths, in order.
