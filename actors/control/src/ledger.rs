@@ -12,6 +12,7 @@
 
 mod admit;
 mod lease;
+mod publish;
 mod redeem;
 #[cfg(test)]
 mod tests;
@@ -30,9 +31,9 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 
 use admit::Admitted;
-use lease::Chain;
 pub use lease::OpenLease;
-pub(crate) use lease::fenced;
+use lease::{Chain, Wish};
+pub use publish::{Published, Reuse};
 use redeem::TokenUse;
 pub use redeem::{Refusals, read_redemption};
 
@@ -61,13 +62,6 @@ struct Client {
     /// Whether it has opened its token's welcome.
     welcomed: bool,
     chains: BTreeMap<RepositoryId, Chain>,
-}
-
-/// What the members of a domain may reuse in one repository.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Reuse {
-    /// The condemned epoch.
-    epoch: u64,
 }
 
 /// Where in the log a command stands: what makes lease ids unique.
@@ -118,12 +112,19 @@ impl Ledger {
         match command {
             Command::Admit { keyset } => self.admit(keyset).map(Decided::Admitted),
             Command::Redeem { terms, redemption } => self.redeem(terms, redemption).map(Decided::Redeemed),
-            Command::Grant { client, repository, lineage } => {
-                self.grant(place, client, repository, lineage).map(Decided::Granted)
+            Command::Grant { client, repository, lineage, attempt, after } => {
+                self.grant(place, Wish { client, repository, lineage, attempt, after }).map(Decided::Granted)
             }
             Command::Commit { client, commit } => self.commit(client, commit).map(Decided::Committed),
             Command::Close { client, lease } => self.close(place, client, lease).map(|()| Decided::Closed),
             Command::Acknowledge { client, token } => self.acknowledge(client, token).map(|()| Decided::Acknowledged),
+            Command::Claim { node, repository, domain } => {
+                self.claim(place, node, repository, domain).map(Decided::Claimed)
+            }
+            Command::Publish { publication } => self.publish(place, publication).map(|()| Decided::Published),
+            Command::Condemn { repository, domain, objects } => {
+                self.condemn(repository, domain, objects).map(Decided::Condemned)
+            }
         }
     }
 

@@ -7,13 +7,17 @@
 pub mod commit_check;
 pub mod failover;
 pub mod ledger;
+pub mod publishing;
+pub mod reconcile;
 pub mod records;
 pub mod standing;
 pub mod tickets;
+pub mod voters;
 
 pub use ledger::{Ledger, OpenLease};
 pub use records::{Inserted, RecordSet};
 pub use standing::{Standing, may};
+pub use voters::{Step, Voters};
 
 #[cfg(test)]
 mod testing;

@@ -5,22 +5,30 @@
 //! hash. A winner is computed, never stored, among the authors whom the newest
 //! keyset admits. No validly signed record is refused, and a revocation can only
 //! be replaced by another revocation.
+//!
+//! A record is held once and found in two ways: by what it is about, and by its hash,
+//! as reconciliation wants it.
 
 mod digest;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, RangeBounds},
+    sync::Arc,
+};
 
 use protocol::{
     codec::DecodeError,
-    ids::{ClientId, ClusterId, DomainId, PublicKey, RepositoryId, TokenId},
+    ids::{ClientId, ClusterId, DomainId, Hash, PublicKey, RepositoryId, TokenId},
     records::{Domain, Keyset, Payload, Record, SecretId, SharedSecret, Storage, Subject, TokenTerms},
     sign::Signed,
 };
 
-use digest::Shards;
-pub use digest::{SHARDS, shard_of};
+pub use digest::{SHARDS, served};
+
+use crate::reconcile::{Hashed, Trie};
 
 /// What became of a record that was inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +46,23 @@ pub enum Inserted {
 pub struct RecordSet {
     cluster: ClusterId,
     root: PublicKey,
-    heads: BTreeMap<Subject, BTreeMap<PublicKey, Record>>,
-    shards: Shards,
+    heads: BTreeMap<(Subject, PublicKey), Arc<Record>>,
+    by_hash: Trie<Arc<Record>>,
+}
+
+/// Records as they are to be written before they are inserted.
+#[derive(Debug, Default)]
+pub struct Sifted {
+    /// Those that will be kept, one of each subject and author.
+    pub fresh: Vec<Record>,
+    /// Hashes of those that they replace.
+    pub replaced: Vec<Hash>,
+}
+
+impl Hashed for Arc<Record> {
+    fn hash(&self) -> &Hash {
+        Record::hash(self)
+    }
 }
 
 impl PartialEq for RecordSet {
@@ -51,7 +74,7 @@ impl PartialEq for RecordSet {
 impl RecordSet {
     /// No records.
     pub fn new(cluster: ClusterId, root: PublicKey) -> Self {
-        Self { cluster, root, heads: BTreeMap::new(), shards: Shards::default() }
+        Self { cluster, root, heads: BTreeMap::new(), by_hash: Trie::default() }
     }
 
     /// Checks form, size, signature and cluster of a record, for `insert`.
@@ -59,45 +82,66 @@ impl RecordSet {
         Record::open(signed, &self.cluster)
     }
 
-    /// What `insert` would do: for those who write to disk first. A disk that keeps
-    /// one record per (subject, author) keeps what the set keeps.
+    /// What `insert` would do.
     pub fn judge(&self, record: &Record) -> Inserted {
-        let Some(head) = self.heads.get(&record.subject()).and_then(|heads| heads.get(record.author())) else {
-            return Inserted::New;
-        };
-        match (record.version(), record.hash()).cmp(&(head.version(), head.hash())) {
+        let Some(head) = self.heads.get(&place(record)) else { return Inserted::New };
+        match rank(record).cmp(&rank(head)) {
             std::cmp::Ordering::Greater => Inserted::New,
             std::cmp::Ordering::Equal => Inserted::Known,
             std::cmp::Ordering::Less => Inserted::Superseded,
         }
     }
 
+    /// What inserting all of these would change, for those who write to disk first: a
+    /// disk that takes the fresh ones and drops the replaced ones holds what the set holds.
+    pub fn sift(&self, records: Vec<Record>) -> Sifted {
+        let mut best: BTreeMap<(Subject, PublicKey), Record> = BTreeMap::new();
+        for record in records.into_iter().filter(|record| self.judge(record) == Inserted::New) {
+            let is_better = best.get(&place(&record)).is_none_or(|other| rank(&record) > rank(other));
+            if is_better {
+                best.insert(place(&record), record);
+            }
+        }
+        let replaced = best.keys().filter_map(|place| self.heads.get(place)).map(|record| *record.hash()).collect();
+        Sifted { fresh: best.into_values().collect(), replaced }
+    }
+
     /// Adds a record of this cluster.
     pub fn insert(&mut self, record: Record) -> Inserted {
         let inserted = self.judge(&record);
         if inserted == Inserted::New {
-            let (subject, author) = (record.subject(), *record.author());
-            self.shards.add(*record.hash(), (subject, author));
-            if let Some(replaced) = self.heads.entry(subject).or_default().insert(author, record) {
-                self.shards.remove(replaced.hash());
+            let record = Arc::new(record);
+            if let Some(replaced) = self.heads.insert(place(&record), record.clone()) {
+                self.by_hash.remove(replaced.hash());
             }
+            self.by_hash.insert(record);
         }
         inserted
     }
 
+    /// The record with this hash.
+    pub fn get(&self, hash: &Hash) -> Option<&Record> {
+        self.by_hash.get(hash).map(Arc::as_ref)
+    }
+
+    /// The records by their hashes, for reconciliation.
+    pub fn by_hash(&self) -> &Trie<Arc<Record>> {
+        &self.by_hash
+    }
+
     /// How many records there are.
     pub fn len(&self) -> usize {
-        self.shards.len()
+        self.heads.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.heads.is_empty()
     }
 
     /// All records, those that win nothing included.
     pub fn iter(&self) -> impl Iterator<Item = &Record> {
-        self.heads.values().flat_map(BTreeMap::values)
+        self.heads.values().map(Arc::as_ref)
     }
 
     /// The newest keyset that the root signed, with its number.
@@ -111,26 +155,48 @@ impl RecordSet {
 
     /// The record of the newest keyset.
     pub fn keyset_record(&self) -> Option<&Record> {
-        self.heads.get(&Subject::Keyset)?.get(&self.root)
+        self.heads.get(&(Subject::Keyset, self.root)).map(Arc::as_ref)
     }
 
     /// The record that counts for a subject: the highest version, then author, then
     /// hash, among the authors whom the newest keyset admits for it.
     pub fn winner(&self, subject: &Subject) -> Option<&Record> {
-        if *subject == Subject::Keyset {
-            return self.keyset_record();
-        }
-        let (_, keyset) = self.keyset()?;
-        self.heads
-            .get(subject)?
-            .values()
-            .filter(|record| may_author(keyset, subject, record.author()))
-            .max_by_key(|record| (record.version(), record.author(), record.hash()))
+        self.winners_in(*subject..=*subject).next()
     }
 
     /// The winning records of all subjects, by subject.
     pub fn winners(&self) -> impl Iterator<Item = &Record> {
-        self.heads.keys().filter_map(|subject| self.winner(subject))
+        self.winners_in(..)
+    }
+
+    /// The winning records of some subjects, by subject.
+    pub fn winners_in(&self, subjects: impl RangeBounds<Subject>) -> impl Iterator<Item = &Record> {
+        let start = match subjects.start_bound() {
+            Bound::Included(subject) => Bound::Included((*subject, LOWEST)),
+            Bound::Excluded(subject) => Bound::Excluded((*subject, HIGHEST)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let end = match subjects.end_bound() {
+            Bound::Included(subject) => Bound::Included((*subject, HIGHEST)),
+            Bound::Excluded(subject) => Bound::Excluded((*subject, LOWEST)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let keyset = self.keyset().map(|(_, keyset)| keyset);
+        let may_win = move |((subject, author), record): (&(Subject, PublicKey), &'_ Arc<Record>)| match subject {
+            Subject::Keyset => *author == self.root,
+            _ => keyset.is_some_and(|keyset| may_author(keyset, subject, record.author())),
+        };
+        let mut heads = self.heads.range((start, end)).filter(move |head| may_win(*head)).peekable();
+        std::iter::from_fn(move || {
+            let ((subject, _), mut winner) = heads.next()?;
+            while let Some((_, other)) = heads.next_if(|((next, _), _)| next == subject) {
+                // The authors come in order: of equal versions the later one's counts.
+                if other.version() >= winner.version() {
+                    winner = other;
+                }
+            }
+            Some(winner.as_ref())
+        })
     }
 
     /// A domain.
@@ -144,7 +210,7 @@ impl RecordSet {
     /// All domains, by id.
     pub fn domains(&self) -> impl Iterator<Item = &Domain> {
         let all = Subject::Domain(DomainId([0; 16]))..=Subject::Domain(DomainId([u8::MAX; 16]));
-        self.heads.range(all).filter_map(|(subject, _)| match self.winner(subject)?.payload() {
+        self.winners_in(all).filter_map(|record| match record.payload() {
             Payload::Domain(domain) => Some(domain),
             _ => None,
         })
@@ -166,7 +232,7 @@ impl RecordSet {
     /// All storages, by repository id.
     pub fn storages(&self) -> impl Iterator<Item = &Storage> {
         let all = Subject::Storage(RepositoryId([0; 16]))..=Subject::Storage(RepositoryId([u8::MAX; 16]));
-        self.heads.range(all).filter_map(|(subject, _)| match self.winner(subject)?.payload() {
+        self.winners_in(all).filter_map(|record| match record.payload() {
             Payload::Storage(storage) => Some(storage),
             _ => None,
         })
@@ -185,12 +251,37 @@ impl RecordSet {
         }
     }
 
+    /// The tokens' terms after an id, in the order of the ids.
+    pub fn tokens_after(&self, after: &TokenId) -> impl Iterator<Item = &TokenTerms> {
+        let rest = (Bound::Excluded(Subject::Token(*after)), Bound::Included(Subject::Token(TokenId([u8::MAX; 32]))));
+        self.winners_in(rest).filter_map(|record| match record.payload() {
+            Payload::Token(terms) => Some(terms),
+            _ => None,
+        })
+    }
+
     /// A secret that orchestrators share.
     pub fn secret(&self, id: &SecretId) -> Option<&SharedSecret> {
         match self.winner(&Subject::Secret(*id))?.payload() {
             Payload::Secret(secret) => Some(secret),
             _ => None,
         }
+    }
+
+    /// The shared secrets that any record is about, with the record that counts.
+    pub fn secrets(&self) -> impl Iterator<Item = (SecretId, Option<&Record>)> {
+        let first = Subject::Secret(SecretId::StorageMinting(RepositoryId([0; 16])));
+        let last = Subject::Secret(SecretId::DomainIndex(DomainId([u8::MAX; 16])));
+        let mut before = None;
+        self.heads.range((first, LOWEST)..=(last, HIGHEST)).filter_map(move |((subject, _), _)| match subject {
+            Subject::Secret(id) if before.replace(*subject) != Some(*subject) => Some((*id, self.winner(subject))),
+            _ => None,
+        })
+    }
+
+    /// All records about a subject, those that win nothing included.
+    pub fn heads(&self, subject: &Subject) -> impl Iterator<Item = &Record> {
+        self.heads.range((*subject, LOWEST)..=(*subject, HIGHEST)).map(|(_, record)| record.as_ref())
     }
 
     /// Whether a client was revoked.
@@ -202,6 +293,19 @@ impl RecordSet {
     pub fn token_revoked(&self, id: &TokenId) -> bool {
         self.winner(&Subject::TokenRevocation(*id)).is_some()
     }
+}
+
+const LOWEST: PublicKey = PublicKey([0; 32]);
+const HIGHEST: PublicKey = PublicKey([u8::MAX; 32]);
+
+/// Where a record stands: one record is kept there.
+fn place(record: &Record) -> (Subject, PublicKey) {
+    (record.subject(), *record.author())
+}
+
+/// Of two records in one place, the higher is kept.
+fn rank(record: &Record) -> (u64, &Hash) {
+    (record.version(), record.hash())
 }
 
 /// Whether a keyset lets this author decide on this subject.

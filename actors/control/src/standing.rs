@@ -103,15 +103,22 @@ pub fn may(standing: &Standing, request: &Request) -> Result<(), Failure> {
         | Request::MintPuts(_)
         | Request::MintGets(_)
         | Request::Commit(_)
-        | Request::Close(_) => (matches!(standing, Client(_)), "enrolled clients"),
+        | Request::Close(_)
+        | Request::Survey(_)
+        | Request::Report(_) => (matches!(standing, Client(_)), "enrolled clients"),
         Request::ListSnapshots(list) => (may_list(standing, list), "that client and admins"),
-        Request::Submit(_) | Request::Status(_) | Request::ListClients(_) => (matches!(standing, Admin(_)), "admins"),
+        Request::Submit(_) | Request::Status(_) | Request::ListClients(_) | Request::ListTokens(_) => {
+            (matches!(standing, Admin(_)), "admins")
+        }
         Request::PutRelease(_) | Request::GetRecords(_) => {
             (matches!(standing, Admin(_) | Orchestrator(_)), "admins and orchestrators")
         }
-        Request::Raft(_) | Request::Propose(_) | Request::ReadIndex(_) | Request::Push(_) | Request::Pull(_) => {
-            (matches!(standing, Orchestrator(_)), "orchestrators")
-        }
+        Request::Raft(_)
+        | Request::Propose(_)
+        | Request::ReadIndex(_)
+        | Request::Push(_)
+        | Request::Reconcile(_)
+        | Request::Fetch(_) => (matches!(standing, Orchestrator(_)), "orchestrators"),
     };
     if allowed {
         return Ok(());

@@ -3,7 +3,10 @@
 use protocol::{
     codec,
     commands::{ClientKeys, Command, CommitFacts, Decided, Entry, Lease, Outcome, Redemption},
-    ids::{ClientId, ClusterId, DomainId, LeaseId, LineageId, PublicKey, RepositoryId, SealingKey, Sha256, TokenId},
+    ids::{
+        AttemptId, ClientId, ClusterId, DomainId, LeaseId, LineageId, PublicKey, RepositoryId, SealingKey, Sha256,
+        TokenId,
+    },
     names::ObjectName,
     records::{Admin, Keyset, Orchestrator, Payload, Record, RecordBody, Revocation, TokenTerms},
     sign::{self, Signed, Signer},
@@ -136,9 +139,21 @@ pub fn enrolled(count: u8) -> Ledger {
     ledger
 }
 
+/// An attempt at a lease that is like no other of this ledger.
+pub fn fresh_grant(ledger: &Ledger, number: u8, repository_number: u8) -> Command {
+    let mut attempt = [0; 16];
+    attempt[..8].copy_from_slice(&ledger.applied().unwrap_or_default().to_le_bytes());
+    Command::Grant {
+        client: client(number),
+        repository: repository(repository_number),
+        lineage: lineage(0),
+        attempt: AttemptId(attempt),
+        after: None,
+    }
+}
+
 pub fn grant(ledger: &mut Ledger, number: u8, repository_number: u8) -> Lease {
-    let command =
-        Command::Grant { client: client(number), repository: repository(repository_number), lineage: lineage(0) };
+    let command = fresh_grant(ledger, number, repository_number);
     match apply(ledger, 1, command) {
         Ok(Decided::Granted(lease)) => lease,
         other => panic!("{other:?}"),

@@ -12,11 +12,11 @@ use protocol::{
     failure::Failure,
     ids::ClientId,
     limits,
-    names::Place,
-    wire::{MintGets, MintPuts, PutRequest},
+    names::{ObjectKey, Place},
+    wire::{MintGets, MintPuts, PutRequest, Report},
 };
 
-use crate::{Ledger, OpenLease, ledger};
+use crate::{Ledger, OpenLease};
 
 /// Whether this client may be given all these rights to upload.
 pub fn may_put(ledger: &Ledger, client: &ClientId, request: &MintPuts) -> Result<(), Failure> {
@@ -25,7 +25,7 @@ pub fn may_put(ledger: &Ledger, client: &ClientId, request: &MintPuts) -> Result
     let lease = ledger
         .open_lease(&request.lease)
         .filter(|lease| lease.client == *client)
-        .ok_or_else(|| ledger::fenced(&request.lease))?;
+        .ok_or_else(|| ledger.ended(client, &request.lease))?;
     if lease.repository != request.repository {
         return Err(Failure::invalid(format!("lease {} is for repository {}", lease.id, lease.repository)));
     }
@@ -39,6 +39,20 @@ pub fn may_get(ledger: &Ledger, client: &ClientId, request: &MintGets) -> Result
     match request.objects.iter().find(|key| !is_own(enrollment, key.place)) {
         None => Ok(()),
         Some(key) => Err(Failure::denied(format!("{key} belongs to another client or domain"))),
+    }
+}
+
+/// Whether this client may say that these objects are damaged.
+pub fn may_report(ledger: &Ledger, client: &ClientId, request: &Report) -> Result<(), Failure> {
+    let enrollment = enrollment(ledger, client)?;
+    if request.objects.len() > limits::REPORT_OBJECTS_MAX {
+        return Err(Failure::invalid(format!("report at most {} objects at once", limits::REPORT_OBJECTS_MAX)));
+    }
+    // A commit is not reused by name, so there is nothing to condemn about it.
+    let of_use = |key: &ObjectKey| is_own(enrollment, key.place) && !matches!(key.place, Place::Snapshot(_));
+    match request.objects.iter().find(|key| !of_use(key)) {
+        None => Ok(()),
+        Some(key) => Err(Failure::denied(format!("{key} is not a pack, index segment or page of this client"))),
     }
 }
 

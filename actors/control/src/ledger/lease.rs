@@ -3,21 +3,22 @@
 //! Invariant: a client has at most one open lease in a repository. A lease ends
 //! once, by `Commit`, by `Close` or by the next `Grant`; its expiry only prompts
 //! others to close it. A committed snapshot never disappears, and the snapshots
-//! of one client in one repository are a chain without gaps.
+//! of one client in one repository are a chain without gaps. An attempt at a lease
+//! has one answer, however often and however late its command comes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
     commands::{CommitFacts, Lease, ParentSnapshot, SnapshotRecord, View},
     failure::Failure,
-    ids::{ClientId, DomainId, LeaseId, LineageId, RepositoryId, SnapshotId},
+    ids::{AttemptId, ClientId, DomainId, LeaseId, LineageId, RepositoryId, SnapshotId},
     limits,
     names::ObjectName,
     time::UnixMillis,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Ledger, Place};
+use super::{Ledger, Place, publish::Reuse};
 
 /// Bits of a lease id's `index` that number the commands within one entry.
 const POSITION_BITS: u32 = 16;
@@ -56,15 +57,59 @@ pub struct OpenLease {
     pub sequence: u64,
 }
 
+/// What a client asks for when it asks for a lease: see `Command::Grant`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub client: &'a ClientId,
+    pub repository: &'a RepositoryId,
+    pub lineage: &'a LineageId,
+    pub attempt: &'a AttemptId,
+    pub after: &'a Option<LeaseId>,
+}
+
 /// What one client has in one repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Chain {
     pub lease: Option<OpenLease>,
     /// Decided snapshots by sequence number, from 1.
     pub snapshots: BTreeMap<u64, SnapshotRecord>,
+    /// Leases that ended without a commit since the last one, oldest first; of very
+    /// many, the newest `LEFT_LEASES_MAX`. None is added while a lease is open, so they
+    /// are what its view names.
+    pub left: Vec<LeaseId>,
+    /// The attempts at leases, oldest first, and what was granted for each: the newest
+    /// `ATTEMPTS_KEPT_MAX`.
+    pub attempts: Vec<(AttemptId, LeaseId)>,
 }
 
 impl Chain {
+    /// Opens a lease, and closes the one that is open.
+    fn open(&mut self, attempt: AttemptId, lease: OpenLease) -> Option<LeaseId> {
+        let closed = self.close();
+        self.attempts.push((attempt, lease.id));
+        keep_newest(&mut self.attempts, limits::ATTEMPTS_KEPT_MAX);
+        self.lease = Some(lease);
+        closed
+    }
+
+    /// Ends the open lease without a commit: what was stored under it is there to be used.
+    fn close(&mut self) -> Option<LeaseId> {
+        let closed = self.lease.take()?.id;
+        self.left.push(closed);
+        keep_newest(&mut self.left, limits::LEFT_LEASES_MAX);
+        Some(closed)
+    }
+
+    /// The lease that was granted last.
+    fn granted_last(&self) -> Option<LeaseId> {
+        self.attempts.last().map(|(_, lease)| *lease)
+    }
+
+    /// The lease that was granted for this attempt, if that is remembered.
+    fn granted_for(&self, attempt: &AttemptId) -> Option<LeaseId> {
+        self.attempts.iter().rev().find(|(known, _)| known == attempt).map(|(_, lease)| *lease)
+    }
+
     pub fn newest(&self) -> Option<&SnapshotRecord> {
         self.snapshots.values().next_back()
     }
@@ -77,39 +122,44 @@ impl Chain {
         self.snapshots.values().rev().find(|snapshot| snapshot.commit.complete && snapshot.commit.lineage == *lineage)
     }
 
-    /// The client's own segments, oldest first; of very many, the newest.
-    pub fn segments(&self) -> Vec<ObjectName> {
-        let mut newest: Vec<_> = self
-            .snapshots
-            .values()
-            .rev()
-            .flat_map(|snapshot| snapshot.commit.segments.iter().rev().copied())
-            .take(limits::VIEW_SEGMENTS_MAX)
-            .collect();
-        newest.reverse();
-        newest
+    /// All index segments that the client ever committed, oldest first.
+    pub fn segments(&self) -> impl Iterator<Item = ObjectName> {
+        self.snapshots.values().flat_map(|snapshot| snapshot.commit.segments.iter().copied())
     }
 }
 
+fn keep_newest<T>(list: &mut Vec<T>, most: usize) {
+    list.drain(..list.len().saturating_sub(most));
+}
+
 fn parent(snapshot: &SnapshotRecord) -> ParentSnapshot {
-    ParentSnapshot { id: snapshot.id, object: snapshot.commit.object }
+    ParentSnapshot { id: snapshot.id, object: snapshot.commit.object, epoch: snapshot.epoch }
 }
 
 impl Ledger {
-    /// Grants a lease and closes the client's earlier one in this repository.
-    pub(super) fn grant(
-        &mut self,
-        place: Place,
-        client: &ClientId,
-        repository: &RepositoryId,
-        lineage: &LineageId,
-    ) -> Result<Lease, Failure> {
+    /// Grants a lease and closes the client's earlier one in this repository, unless
+    /// this attempt was answered before or comes after its time.
+    pub(super) fn grant(&mut self, place: Place, wish: Wish<'_>) -> Result<Lease, Failure> {
+        let Wish { client, repository, lineage, attempt, after } = wish;
         let id = self.lease_id(place)?;
         let Some(holder) = self.clients.get_mut(client) else {
             return Err(Failure::denied(format!("client {} is not enrolled: enroll it first", client.short())));
         };
         let domain = holder.enrollment.domain;
         let chain = holder.chains.entry(*repository).or_default();
+        let reuse = self.reuse.entry((*repository, domain)).or_default();
+        if let Some(granted) = chain.granted_for(attempt) {
+            return match &chain.lease {
+                Some(lease) if lease.id == granted && lease.lineage == *lineage => Ok(with_view(lease, chain, reuse)),
+                Some(lease) if lease.id == granted => {
+                    Err(Failure::invalid("this attempt at a lease was made for another lineage before"))
+                }
+                _ => Err(self.ended(client, &granted)),
+            };
+        }
+        if let Some(after) = after.filter(|after| chain.granted_last().is_some_and(|last| last > *after)) {
+            return Err(superseded(&after));
+        }
         let newest = chain.newest();
         let base = chain.newest_of(lineage).or(newest);
         let lease = OpenLease {
@@ -119,7 +169,7 @@ impl Ledger {
             domain,
             granted: self.decided,
             expires: self.decided.plus_secs(limits::LEASE_SECS_MAX),
-            epoch: self.reuse.entry((*repository, domain)).or_default().epoch,
+            epoch: reuse.epoch,
             index: place.index,
             lineage: *lineage,
             parent: base.map(parent),
@@ -130,10 +180,10 @@ impl Ledger {
             previous: newest.map(|snapshot| snapshot.id),
             sequence: newest.map_or(0, |snapshot| snapshot.commit.sequence) + 1,
         };
-        let granted = with_view(&lease, chain);
-        if let Some(closed) = chain.lease.replace(lease) {
-            self.open.remove(&closed.id);
+        if let Some(closed) = chain.open(*attempt, lease.clone()) {
+            self.open.remove(&closed);
         }
+        let granted = with_view(&lease, chain, reuse);
         self.open.insert(id, (*client, *repository));
         Ok(granted)
     }
@@ -144,20 +194,23 @@ impl Ledger {
         let lease = match self.open_lease(&commit.lease) {
             Some(lease) if lease.client == *client => lease,
             _ if self.is_decided(client, commit) => return Ok(id),
-            _ => return Err(fenced(&commit.lease)),
+            _ => return Err(self.ended(client, &commit.lease)),
         };
         check(lease, commit)?;
         if self.chains(client).any(|chain| chain.snapshots.values().any(|snapshot| snapshot.id == id)) {
             return Err(Failure::invalid(format!("commit {} was made under another lease", id.short())));
         }
-        let (repository, at) = (lease.repository, self.decided);
+        let (repository, domain, epoch, at) = (lease.repository, lease.domain, lease.epoch, self.decided);
         let Some(chain) = self.clients.get_mut(client).and_then(|client| client.chains.get_mut(&repository)) else {
             return Err(fenced(&commit.lease));
         };
         chain.lease = None;
+        // This commit has what was of use of them.
+        chain.left.clear();
         self.open.remove(&commit.lease);
-        let snapshot = SnapshotRecord { id, client: *client, repository, at, commit: commit.clone() };
+        let snapshot = SnapshotRecord { id, client: *client, repository, at, epoch, commit: commit.clone() };
         chain.snapshots.insert(commit.sequence, snapshot);
+        self.reuse.entry((repository, domain)).or_default().wrote(client, &commit.segments);
         Ok(id)
     }
 
@@ -173,20 +226,35 @@ impl Ledger {
             return Err(Failure::denied(format!("lease {id} belongs to another client")));
         }
         if let Some(chain) = self.clients.get_mut(client).and_then(|client| client.chains.get_mut(&repository)) {
-            chain.lease = None;
+            chain.close();
         }
         self.open.remove(id);
         Ok(())
     }
 
-    /// What an open lease may reuse, as it was when it was granted.
+    /// The answer to a client that acts under a lease that it does not have. Whether another
+    /// was granted since is what tells a backup that lost its lease, and goes on with a new
+    /// one, from one whose place was taken, and that must not take it back.
+    pub fn ended(&self, client: &ClientId, lease: &LeaseId) -> Failure {
+        let granted_last = || self.chains(client).filter_map(Chain::granted_last);
+        let newest = self.open.contains_key(lease) || granted_last().any(|last| last == *lease);
+        match !newest && granted_last().any(|last| last > *lease) {
+            true => superseded(lease),
+            false => fenced(lease),
+        }
+    }
+
+    /// What an open lease may reuse: what could be reused when it was granted. Where
+    /// segments were published since, they stand in the place of those that they
+    /// replaced; what was condemned since is named too, and only spares a mistake.
     pub fn view(&self, lease: &OpenLease) -> Option<View> {
         let chain = self.clients.get(&lease.client)?.chains.get(&lease.repository)?;
-        Some(with_view(lease, chain).view)
+        let reuse = self.reuse.get(&(lease.repository, lease.domain))?;
+        Some(with_view(lease, chain, reuse).view)
     }
 
     /// The id of a lease granted here. Ids grow with the log.
-    fn lease_id(&self, place: Place) -> Result<LeaseId, Failure> {
+    pub(super) fn lease_id(&self, place: Place) -> Result<LeaseId, Failure> {
         if place.index >> (u64::BITS - POSITION_BITS) != 0 {
             return Err(Failure::internal("the log is too long to number another lease: rebuild the ledger"));
         }
@@ -200,14 +268,14 @@ impl Ledger {
     }
 }
 
-fn with_view(lease: &OpenLease, chain: &Chain) -> Lease {
+fn with_view(lease: &OpenLease, chain: &Chain, reuse: &Reuse) -> Lease {
     Lease {
         id: lease.id,
         repository: lease.repository,
         domain: lease.domain,
         granted: lease.granted,
         expires: lease.expires,
-        view: View { epoch: lease.epoch, index: lease.index, own: chain.segments(), shared: Vec::new() },
+        view: reuse.view(&lease.client, lease.epoch, lease.index, &chain.left),
         lineage: lease.lineage,
         parent: lease.parent,
         parent_complete: lease.parent_complete,
@@ -216,11 +284,15 @@ fn with_view(lease: &OpenLease, chain: &Chain) -> Lease {
     }
 }
 
-/// The answer to whoever writes under a lease that is not open.
-pub(crate) fn fenced(lease: &LeaseId) -> Failure {
+fn fenced(lease: &LeaseId) -> Failure {
     Failure::fenced(format!(
-        "lease {lease} has ended: it was closed, or a newer backup of this client took its place; \
-         start the backup again"
+        "lease {lease} has ended: its time was over, or it was closed; start the backup again, and it goes on from there"
+    ))
+}
+
+fn superseded(lease: &LeaseId) -> Failure {
+    Failure::superseded(format!(
+        "lease {lease} has ended: another backup of this client has begun since and took its place; this one stops"
     ))
 }
 

@@ -1,10 +1,11 @@
 mod events;
+mod sharing;
 
 use protocol::{
     codec,
     commands::CommitFacts,
     failure::Code,
-    ids::{LeaseId, SnapshotId},
+    ids::{AttemptId, LeaseId, SnapshotId},
     records::Payload,
     sign::{self, Signed},
 };
@@ -209,7 +210,7 @@ fn a_lease_is_a_right_with_an_end() {
     assert_eq!(ledger.lease(&client(0), &repository(1)).map(|open| open.id), Some(lease.id));
     assert_eq!(ledger.overdue_leases(UnixMillis(lease.expires.0 - 1)).count(), 0);
     assert_eq!(ledger.overdue_leases(lease.expires).count(), 1);
-    let stranger = Command::Grant { client: client(5), repository: repository(1), lineage: lineage(0) };
+    let stranger = fresh_grant(&ledger, 5, 1);
     assert_eq!(code(apply(&mut ledger, 1, stranger)), Code::Denied);
 }
 
@@ -221,7 +222,7 @@ fn a_new_lease_fences_the_old_one_of_its_repository() {
     let old = grant(&mut ledger, 0, 1);
     let new = grant(&mut ledger, 0, 1);
     let commit = |lease| Command::Commit { client: client(0), commit: commit_of(lease, true) };
-    assert_eq!(code(apply(&mut ledger, 1, commit(&old))), Code::Fenced);
+    assert_eq!(code(apply(&mut ledger, 1, commit(&old))), Code::Superseded);
     assert_eq!(code(apply(&mut ledger, 1, commit(&others))), Code::Fenced, "another client's lease is no right");
     assert!(apply(&mut ledger, 1, commit(&elsewhere)).is_ok());
     assert!(apply(&mut ledger, 1, commit(&new)).is_ok());
@@ -231,10 +232,12 @@ fn a_new_lease_fences_the_old_one_of_its_repository() {
 #[test]
 fn leases_of_one_entry_have_different_ids() {
     let mut ledger = enrolled(2);
-    let grants = [(0, 1), (0, 2), (1, 1), (0, 1)].map(|(number, place)| Command::Grant {
+    let grants = [(0, 1, 1), (0, 2, 2), (1, 1, 3), (0, 1, 4)].map(|(number, place, attempt)| Command::Grant {
         client: client(number),
         repository: repository(place),
         lineage: lineage(0),
+        attempt: AttemptId([attempt; 16]),
+        after: None,
     });
     let outcomes = ledger.apply(50, &entry(1, grants.to_vec()));
     let ids: Vec<LeaseId> = outcomes
@@ -289,7 +292,7 @@ fn a_commit_that_was_decided_is_answered_again() {
     assert_eq!(apply(&mut ledger, 1, command), Ok(first));
     let mut other = commit;
     other.bytes_stored += 1;
-    assert_eq!(code(apply(&mut ledger, 1, Command::Commit { client: client(0), commit: other })), Code::Fenced);
+    assert_eq!(code(apply(&mut ledger, 1, Command::Commit { client: client(0), commit: other })), Code::Superseded);
 }
 
 #[test]
@@ -332,7 +335,10 @@ fn each_lineage_builds_on_its_own_newest_snapshot() {
     let mut ledger = enrolled(1);
     let (home, etc) = (lineage(1), lineage(2));
     let grant = |ledger: &mut Ledger, lineage| {
-        let command = Command::Grant { client: client(0), repository: repository(1), lineage };
+        let mut command = fresh_grant(ledger, 0, 1);
+        if let Command::Grant { lineage: of, .. } = &mut command {
+            *of = lineage;
+        }
         match apply(ledger, 0, command) {
             Ok(Decided::Granted(lease)) => lease,
             other => panic!("{other:?}"),
@@ -370,24 +376,103 @@ fn a_lease_is_closed_once_by_its_owner() {
 }
 
 #[test]
+fn an_attempt_at_a_lease_has_one_answer() {
+    let mut ledger = enrolled(1);
+    let first = fresh_grant(&ledger, 0, 1);
+    let granted = apply(&mut ledger, 1, first.clone()).unwrap();
+    assert_eq!(apply(&mut ledger, 1, first.clone()), Ok(granted.clone()), "the same lease, and not another");
+    let Decided::Granted(lease) = granted else { panic!("{granted:?}") };
+    let other_lineage = match first.clone() {
+        Command::Grant { client, repository, attempt, after, .. } => {
+            Command::Grant { client, repository, lineage: lineage(7), attempt, after }
+        }
+        other => other,
+    };
+    assert_eq!(code(apply(&mut ledger, 1, other_lineage)), Code::Invalid);
+    let close = Command::Close { client: client(0), lease: lease.id };
+    apply(&mut ledger, 1, close).unwrap();
+    assert_eq!(code(apply(&mut ledger, 1, first.clone())), Code::Fenced, "it is over, and another may be asked for");
+    // A repetition that comes late fences nobody, for as long as it is remembered.
+    for _ in 1..limits::ATTEMPTS_KEPT_MAX {
+        let next = grant(&mut ledger, 0, 1);
+        assert_eq!(code(apply(&mut ledger, 1, first.clone())), Code::Superseded);
+        assert_eq!(ledger.lease(&client(0), &repository(1)).map(|open| open.id), Some(next.id));
+    }
+}
+
+#[test]
+fn a_lease_that_follows_another_is_refused_once_someone_came_between() {
+    let mut ledger = enrolled(1);
+    let follow = |ledger: &Ledger, lease: &protocol::commands::Lease| match fresh_grant(ledger, 0, 1) {
+        Command::Grant { client, repository, lineage, attempt, .. } => {
+            Command::Grant { client, repository, lineage, attempt, after: Some(lease.id) }
+        }
+        other => other,
+    };
+    let mine = grant(&mut ledger, 0, 1);
+    apply(&mut ledger, 1, Command::Close { client: client(0), lease: mine.id }).unwrap();
+    let command = follow(&ledger, &mine);
+    let Ok(Decided::Granted(mine)) = apply(&mut ledger, 1, command) else { panic!("nobody came between") };
+    let theirs = grant(&mut ledger, 0, 1);
+    // Whatever became of theirs since.
+    for _ in 0..2 {
+        let command = follow(&ledger, &mine);
+        assert_eq!(code(apply(&mut ledger, 1, command)), Code::Superseded);
+        assert_eq!(ledger.ended(&client(0), &mine.id).code, Code::Superseded);
+        apply(&mut ledger, 1, Command::Close { client: client(0), lease: theirs.id }).unwrap();
+    }
+    assert_eq!(ledger.ended(&client(0), &theirs.id).code, Code::Fenced);
+}
+
+#[test]
+fn leases_that_left_something_are_named_until_a_commit() {
+    let mut ledger = enrolled(1);
+    let first = grant(&mut ledger, 0, 1);
+    assert!(first.view.left.is_empty());
+    let second = grant(&mut ledger, 0, 1);
+    apply(&mut ledger, 1, Command::Close { client: client(0), lease: second.id }).unwrap();
+    let third = grant(&mut ledger, 0, 1);
+    assert_eq!(third.view.left, [first.id, second.id]);
+    assert!(grant(&mut ledger, 0, 2).view.left.is_empty(), "another repository is another matter");
+    apply(&mut ledger, 1, Command::Commit { client: client(0), commit: commit_of(&third, false) }).unwrap();
+    assert!(grant(&mut ledger, 0, 1).view.left.is_empty(), "the commit has what was of use");
+    let mut ended = Vec::new();
+    for _ in 0..limits::LEFT_LEASES_MAX + 3 {
+        ended.push(grant(&mut ledger, 0, 1).id);
+    }
+    let left = grant(&mut ledger, 0, 1).view.left;
+    assert_eq!(left, ended[3..], "of very many, the newest");
+}
+
+#[test]
 fn a_view_is_bounded_and_keeps_the_newest_segments() {
     let mut ledger = enrolled(1);
-    let lease = grant(&mut ledger, 0, 1);
-    apply(&mut ledger, 1, Command::Commit { client: client(0), commit: commit_of(&lease, true) }).unwrap();
-    let mut chain = ledger.clients[&client(0)].chains[&repository(1)].clone();
-    // More than any one commit may add: what counts is how many a chain has in all.
-    let names = (0..=limits::VIEW_SEGMENTS_MAX as u64)
-        .map(|index| object(LeaseId { incarnation: u32::MAX, index: u64::MAX - index }, 1))
-        .collect::<Vec<_>>();
-    chain.snapshots.get_mut(&1).unwrap().commit.segments = names.clone();
-    assert_eq!(chain.segments(), names[1..]);
-    assert!(codec::encode(&chain.segments()).len() < limits::FRAME_BYTES_MAX * 3 / 4);
+    grant(&mut ledger, 0, 1);
+    let reuse = ledger.reuse.get_mut(&(repository(1), DOMAIN)).unwrap();
+    // At their longest, and more than a lease may name.
+    let name = |index| {
+        object(LeaseId { incarnation: u32::MAX, index: u64::MAX - limits::VIEW_SEGMENTS_MAX as u64 + index }, 1)
+    };
+    let names: Vec<_> = (0..=limits::VIEW_SEGMENTS_MAX as u64).map(name).collect();
+    reuse.wrote(&client(0), &names);
+    reuse.wrote(&client(1), &[object(LeaseId { incarnation: 0, index: 0 }, 1)]);
+    let view = ledger.survey(&client(0), &repository(1)).unwrap();
+    assert_eq!(view.own, names[1..]);
+    let shared = protocol::commands::SharedSegment { name: names[0], first: u32::MAX, last: u32::MAX, private: true };
+    let condemned = protocol::commands::CondemnedObject { name: names[0], epoch: u64::from(u32::MAX) };
+    let view = protocol::commands::View {
+        shared: vec![shared; limits::SHARED_SEGMENTS_MAX],
+        condemned: vec![condemned; limits::CONDEMNED_MAX],
+        left: vec![names[0].lease; limits::LEFT_LEASES_MAX],
+        ..view
+    };
+    assert!(codec::encode(&view).len() < limits::FRAME_BYTES_MAX * 9 / 10);
 }
 
 #[test]
 fn an_entry_is_bounded_and_applied_once() {
     let mut ledger = enrolled(1);
-    let grant = Command::Grant { client: client(0), repository: repository(1), lineage: lineage(0) };
+    let grant = fresh_grant(&ledger, 0, 1);
     let crowd = entry(1, vec![grant; limits::COMMANDS_PER_ENTRY_MAX + 1]);
     let mut outcomes = ledger.apply(70, &crowd);
     assert_eq!(code(outcomes.pop().unwrap()), Code::Invalid);
@@ -408,7 +493,7 @@ fn golden_ledger() {
     let bytes = codec::encode(&ledger);
     assert_eq!(
         blake3::hash(&bytes).to_hex().as_str(),
-        "c4537bc1a3315ddd52effe3c3b4c57dd20f626ad5882c438d6f40b30f0bb7790"
+        "609cf4577b2cb2eb42fafba1dc8ade2cc74c4a6d4d8eb4e14008cb2d96c5c6ec"
     );
     assert_eq!(codec::decode("ledger", &bytes), Ok(ledger));
 }

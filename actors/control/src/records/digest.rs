@@ -1,123 +1,52 @@
-//! What orchestrators compare to find out which records the other lacks.
+//! What orchestrators compare to find out whether the other has other records, and
+//! what they then send.
 //!
 //! Invariant: two sets have equal digests exactly if they hold the same records
-//! (as far as BLAKE3 goes). A digest is computed when it is asked for and kept
-//! until its shard changes.
-
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::OnceLock,
-};
+//! (as far as BLAKE3 goes). Only what has changed since is computed anew.
 
 use protocol::{
-    ids::{Hash, PublicKey},
+    ids::Hash,
     limits,
-    records::{Record, Subject},
+    reconcile::{FANOUT, Prefix},
+    records::Record,
 };
 
 use super::RecordSet;
 
-/// How many shards the set is divided into.
-pub const SHARDS: u8 = 16;
+/// How many shards the set is divided into for gossip: by the first digit of the hash.
+pub const SHARDS: usize = FANOUT;
 
-/// The shard of a record: the first four bits of its hash.
-pub const fn shard_of(hash: &Hash) -> u8 {
-    hash.0[0] >> 4
-}
+/// Bytes that author, signature and length add to a record's body at most.
+const SIGNED_OVERHEAD: usize = 32 + 64 + 5;
 
-#[derive(Debug, Clone, Default)]
-pub(super) struct Shards([Shard; SHARDS as usize]);
+impl RecordSet {
+    /// The digest of the whole set.
+    pub fn digest(&self) -> Hash {
+        self.by_hash.fingerprint(Prefix::ALL)
+    }
 
-#[derive(Debug, Clone, Default)]
-struct Shard {
-    /// Where each record stands.
-    records: BTreeMap<Hash, (Subject, PublicKey)>,
-    digest: OnceLock<Hash>,
-}
+    /// The digest of each shard.
+    pub fn shard_digests(&self) -> impl Iterator<Item = Hash> {
+        Prefix::ALL.children().map(|shard| self.by_hash.fingerprint(shard))
+    }
 
-impl Shard {
-    fn digest(&self) -> Hash {
-        *self.digest.get_or_init(|| {
-            let mut hasher = blake3::Hasher::new();
-            for hash in self.records.keys() {
-                hasher.update(&hash.0);
-            }
-            Hash(*hasher.finalize().as_bytes())
+    /// The records with these hashes, in this order, as far as they are here: at most
+    /// `limits::RECORDS_PER_FRAME_MAX` and `limits::RECORDS_BYTES_MAX` bytes, but at
+    /// least one. `served` tells what is to be asked for again.
+    pub fn fetch<'a>(&'a self, hashes: &'a [Hash]) -> impl Iterator<Item = &'a Record> {
+        let mut bytes_left = limits::RECORDS_BYTES_MAX;
+        let found = hashes.iter().filter_map(|hash| self.get(hash)).take(limits::RECORDS_PER_FRAME_MAX);
+        found.enumerate().map_while(move |(place, record)| {
+            let left = bytes_left.checked_sub(record.signed().body.len() + SIGNED_OVERHEAD);
+            bytes_left = left.unwrap_or(0);
+            (left.is_some() || place == 0).then_some(record)
         })
     }
 }
 
-impl Shards {
-    pub fn len(&self) -> usize {
-        self.0.iter().map(|shard| shard.records.len()).sum()
-    }
-
-    pub fn add(&mut self, hash: Hash, place: (Subject, PublicKey)) {
-        let shard = &mut self.0[usize::from(shard_of(&hash))];
-        shard.records.insert(hash, place);
-        shard.digest.take();
-    }
-
-    pub fn remove(&mut self, hash: &Hash) {
-        let shard = &mut self.0[usize::from(shard_of(hash))];
-        shard.records.remove(hash);
-        shard.digest.take();
-    }
+/// How many of the hashes that were asked for are done with, by the last record that
+/// was given: what stands before it and was not given is not there any more, and what
+/// stands behind it had no room. If none was given, none of them is there.
+pub fn served(asked: &[Hash], last: Option<Hash>) -> usize {
+    asked.iter().position(|hash| Some(*hash) == last).map_or(asked.len(), |place| place + 1)
 }
-
-impl RecordSet {
-    /// The digest of each shard: BLAKE3 over the hashes of its records, sorted.
-    pub fn shard_digests(&self) -> [Hash; SHARDS as usize] {
-        std::array::from_fn(|shard| self.shards.0[shard].digest())
-    }
-
-    /// The digest of the whole set: BLAKE3 over the digests of its shards.
-    pub fn digest(&self) -> Hash {
-        let mut hasher = blake3::Hasher::new();
-        for digest in self.shard_digests() {
-            hasher.update(&digest.0);
-        }
-        Hash(*hasher.finalize().as_bytes())
-    }
-
-    /// The hashes of a shard's records, sorted. Empty for a shard that does not exist.
-    pub fn hashes(&self, shard: u8) -> Vec<Hash> {
-        self.shards.0.get(usize::from(shard)).map_or_else(Vec::new, |shard| shard.records.keys().copied().collect())
-    }
-
-    /// Records of a shard that are not among `have`: at most
-    /// `limits::RECORDS_PER_FRAME_MAX` of them and `limits::RECORDS_BYTES_MAX`
-    /// bytes, the rest when asked again.
-    ///
-    /// Whoever pulls stops when an answer brings nothing `New`: what the callee
-    /// holds may all be superseded here, until it has pulled from here in turn.
-    pub fn missing(&self, shard: u8, have: &[Hash]) -> Vec<&Record> {
-        self.missing_within(shard, have, limits::RECORDS_PER_FRAME_MAX, limits::RECORDS_BYTES_MAX)
-    }
-
-    pub(super) fn missing_within(
-        &self,
-        shard: u8,
-        have: &[Hash],
-        records_max: usize,
-        bytes_max: usize,
-    ) -> Vec<&Record> {
-        let Some(shard) = self.shards.0.get(usize::from(shard)) else { return Vec::new() };
-        let have: BTreeSet<&Hash> = have.iter().collect();
-        let mut bytes_left = bytes_max;
-        shard
-            .records
-            .iter()
-            .filter(|(hash, _)| !have.contains(hash))
-            .filter_map(|(_, (subject, author))| self.heads.get(subject)?.get(author))
-            .take(records_max)
-            .map_while(|record| {
-                bytes_left = bytes_left.checked_sub(record.signed().body.len() + SIGNED_OVERHEAD)?;
-                Some(record)
-            })
-            .collect()
-    }
-}
-
-/// Bytes that author, signature and length add to a record's body at most.
-const SIGNED_OVERHEAD: usize = 32 + 64 + 5;

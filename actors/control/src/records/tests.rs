@@ -1,9 +1,12 @@
-use std::sync::LazyLock;
+mod replicas;
+
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use proptest::prelude::*;
 use protocol::{
     ids::{Hash, RepositoryId},
     limits,
+    reconcile::{Prefix, fingerprint_of_hashes, fingerprint_of_parts},
     records::{Chunker, Cipher, Codec, RecordBody, Revocation, SharedSecret, Trust},
 };
 
@@ -134,6 +137,7 @@ fn things_are_found_by_id_and_name() {
             bucket: "b".into(),
             prefix: String::new(),
             virtual_host: false,
+            authorities: Vec::new(),
         });
         record(ADMINS[0], 1, payload)
     };
@@ -161,51 +165,66 @@ fn things_are_found_by_id_and_name() {
 }
 
 #[test]
-fn missing_records_are_what_the_other_does_not_have() {
-    let full = set_of(&many());
-    for shard in 0..SHARDS {
-        let have = full.hashes(shard);
-        assert!(full.missing(shard, &have).is_empty());
-        assert_eq!(full.missing(shard, &[]).len(), have.len());
-        assert_eq!(full.missing(shard, have.get(1..).unwrap_or_default()).len(), have.len().min(1));
-        assert!(have.is_sorted() && have.iter().all(|hash| shard_of(hash) == shard));
-    }
-    assert!(full.missing(SHARDS, &[]).is_empty() && full.hashes(SHARDS).is_empty());
+fn records_are_fetched_by_hash() {
+    let set = set_of(&many());
+    let all: Vec<Hash> = set.iter().map(|record| *record.hash()).collect();
+    let none = Hash([7; 32]);
+    let some = [all[3], none, all[1], all[3]];
+    let found: Vec<Hash> = set.fetch(&some).map(|record| *record.hash()).collect();
+    assert_eq!(found, [all[3], all[1], all[3]], "in the order in which they were asked for");
+    assert_eq!(set.fetch(&[none]).count(), 0);
+    assert_eq!(set.get(&all[0]).map(Record::hash), Some(&all[0]));
+
+    let often: Vec<Hash> = all.iter().copied().cycle().take(limits::RECORDS_PER_FRAME_MAX + 1).collect();
+    assert_eq!(set.fetch(&often).count(), limits::RECORDS_PER_FRAME_MAX);
+    assert_eq!(set.fetch(&[&[none; 600], &all[..1]].concat()).count(), 1, "what is not there takes no room");
 }
 
-/// With small bounds: filling the real ones takes thousands of signatures.
+/// Records that are as large as records may be come in frames, and all of them come.
 #[test]
-fn missing_records_are_sent_in_bounded_parts() {
-    let full = set_of(&many());
-    let size = |record: &Record| protocol::codec::encode(record.signed()).len();
-    let largest = full.iter().map(size).max().unwrap();
-    for (records_max, bytes_max) in [(2, usize::MAX), (usize::MAX, 2 * largest + 100), (1, largest + 100)] {
-        let mut pulled = set();
-        let mut frames = 0;
-        for shard in 0..SHARDS {
-            while pulled.hashes(shard) != full.hashes(shard) {
-                let missing = full.missing_within(shard, &pulled.hashes(shard), records_max, bytes_max);
-                let fresh: Vec<Record> = missing.into_iter().cloned().collect();
-                assert!(!fresh.is_empty(), "each frame must bring something");
-                assert!(fresh.len() <= records_max && fresh.iter().map(size).sum::<usize>() <= bytes_max);
-                assert!(fresh.len() <= 2, "the bounds leave room for two");
-                fresh.into_iter().for_each(|record| assert_eq!(pulled.insert(record), Inserted::New));
-                frames += 1;
-            }
-        }
-        assert!(frames >= full.len() / 2);
-        assert_eq!(pulled.digest(), full.digest());
+fn large_records_are_fetched_in_parts() {
+    let large = |author: u8| {
+        let mut terms = terms(0, 1, 1);
+        terms.welcome = vec![author; limits::RECORD_BYTES_MAX - 200];
+        record(author, 1, Payload::Token(terms))
+    };
+    let set = set_of(&(100..180).map(large).collect::<Vec<_>>());
+    // Some that are not there, one of them the last.
+    let mut asked: Vec<Hash> = set.by_hash().range(Prefix::ALL).map(|record| *record.hash()).collect();
+    asked.insert(40, Hash([7; 32]));
+    asked.push(Hash([8; 32]));
+    let mut fetched = BTreeSet::new();
+    let (mut rest, mut frames) = (asked.as_slice(), 0);
+    while !rest.is_empty() {
+        let given: Vec<_> = set.fetch(rest).map(|record| record.signed().clone()).collect();
+        assert!(protocol::codec::encode(&given).len() <= limits::RECORDS_BYTES_MAX);
+        rest = &rest[served(rest, given.last().map(|signed| signed.hash()))..];
+        assert!(given.iter().all(|signed| fetched.insert(signed.hash())), "fetched twice");
+        frames += 1;
     }
+    assert_eq!((fetched.len(), frames), (80, 4), "three frames full, and one for what is not there");
 }
 
-/// A record that is as large as records may be still fits a frame.
+/// What is written to disk by what `sift` says is what the set holds.
 #[test]
-fn the_largest_record_is_sent() {
-    let mut terms = terms(0, 1, 1);
-    terms.welcome = vec![0; limits::RECORD_BYTES_MAX - 200];
-    let set = set_of(&[record(ADMINS[0], 1, Payload::Token(terms))]);
-    let sent: usize = (0..SHARDS).map(|shard| set.missing(shard, &[]).len()).sum();
-    assert_eq!(sent, 1);
+fn sifting_tells_what_to_write_and_what_to_drop() {
+    let set = set_of(&[domain(10, 2, 1, "b"), domain(11, 1, 1, "other")]);
+    let records = vec![
+        domain(10, 1, 1, "a"),
+        domain(10, 2, 1, "b"),
+        domain(10, 4, 1, "d"),
+        domain(10, 3, 1, "c"),
+        domain(11, 1, 2, "new"),
+        domain(11, 1, 2, "new"),
+    ];
+    let Sifted { fresh, replaced } = set.sift(records);
+    assert_eq!(fresh, [domain(10, 4, 1, "d"), domain(11, 1, 2, "new")]);
+    assert_eq!(replaced, [*domain(10, 2, 1, "b").hash()]);
+    assert!(set.sift(fresh_of(&set)).fresh.is_empty());
+}
+
+fn fresh_of(set: &RecordSet) -> Vec<Record> {
+    set.iter().cloned().collect()
 }
 
 /// Forty records of as many authors, spread over the shards.
@@ -214,20 +233,20 @@ fn many() -> Vec<Record> {
 }
 
 #[test]
-fn a_digest_is_of_the_sorted_hashes() {
-    let records = [keyset(1), domain(10, 1, 1, "a"), domain(10, 1, 2, "b"), domain(11, 1, 2, "b")];
-    let set = set_of(&records);
-    let mut by_hand = blake3::Hasher::new();
-    for shard in 0..SHARDS {
-        let mut hashes: Vec<Hash> =
-            records.iter().map(|record| *record.hash()).filter(|hash| hash.0[0] >> 4 == shard).collect();
-        hashes.sort();
-        let shard_digest = blake3::hash(&hashes.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>());
-        assert_eq!(set.shard_digests()[usize::from(shard)].0, *shard_digest.as_bytes());
-        by_hand.update(shard_digest.as_bytes());
-    }
-    assert_eq!(set.digest().0, *by_hand.finalize().as_bytes());
-    assert_eq!(set.len(), records.len());
+fn digests_are_the_fingerprints_of_ranges() {
+    let few = [keyset(1), domain(10, 1, 1, "a"), domain(10, 1, 2, "b"), domain(11, 1, 2, "b")];
+    let set = set_of(&few);
+    let by_rule = |range: Prefix| {
+        let held = few.iter().map(|record| *record.hash()).filter(|hash| range.holds(hash));
+        fingerprint_of_hashes(&held.collect::<BTreeSet<_>>())
+    };
+    assert_eq!(set.digest(), by_rule(Prefix::ALL));
+    assert!(set.shard_digests().eq(Prefix::ALL.children().map(by_rule)));
+
+    let many = set_of(&many());
+    let shards: Vec<Hash> = many.shard_digests().collect();
+    assert_eq!(many.digest(), fingerprint_of_parts(&shards), "more than a list may have");
+    assert_eq!(shards.len(), SHARDS);
 }
 
 /// Records that meet in every way: several subjects, authors, versions, and two
@@ -250,6 +269,9 @@ static POOL: LazyLock<Vec<Record>> = LazyLock::new(|| {
             pool.push(secret(author, version));
         }
         pool.push(revocation(author, 1));
+        let payload = Payload::TokenRevocation(Revocation { id: token(1), reason: format!("{author}") });
+        pool.push(record(author, 1, payload));
+        pool.push(record(author, 1, Payload::Token(terms(1, u32::from(author), 1))));
     }
     pool.extend([secret(ORCHESTRATORS[0], 2), secret(ORCHESTRATORS[1], 1)]);
     pool
@@ -263,9 +285,14 @@ fn some_records() -> impl Strategy<Value = Vec<Record>> {
 fn same(left: &RecordSet, right: &RecordSet) {
     assert_eq!(left, right);
     assert_eq!(left.digest(), right.digest());
-    assert_eq!(left.shard_digests(), right.shard_digests());
-    assert_eq!(left.winners().collect::<Vec<_>>(), right.winners().collect::<Vec<_>>());
-    assert!((0..SHARDS).all(|shard| left.hashes(shard) == right.hashes(shard)));
+    assert!(left.shard_digests().eq(right.shard_digests()));
+    assert!(left.winners().eq(right.winners()));
+    assert!(bytes(left) == bytes(right), "the replicas' bytes are not the same");
+}
+
+/// All that a replica holds, as it is stored and sent.
+fn bytes(set: &RecordSet) -> Vec<u8> {
+    set.by_hash().range(Prefix::ALL).flat_map(|record| protocol::codec::encode(record.signed())).collect()
 }
 
 /// The winner as the rule says it, from all records that were ever inserted.
@@ -314,6 +341,16 @@ proptest! {
         prop_assert_eq!(set.len(), set.iter().count());
     }
 
+    /// Nothing but a keyset that voids its author ends a revocation.
+    #[test]
+    fn revocations_are_terminal(before in some_records(), after in some_records()) {
+        let later = after.iter().filter(|record| record.subject() != Subject::Keyset);
+        let all: Vec<Record> = before.iter().chain(later).cloned().collect();
+        let (before, after) = (set_of(&before), set_of(&all));
+        prop_assert!(after.client_revoked(&client(1)) || !before.client_revoked(&client(1)));
+        prop_assert!(after.token_revoked(&token(1)) || !before.token_revoked(&token(1)));
+    }
+
     #[test]
     fn judging_tells_what_inserting_does(records in some_records()) {
         let mut set = set();
@@ -325,15 +362,42 @@ proptest! {
         }
     }
 
+    /// Whatever is sifted, and written in whatever parts, a disk holds what the set holds.
     #[test]
-    fn two_that_pull_from_each_other_become_equal(a in some_records(), b in some_records()) {
-        let (mut left, mut right) = (set_of(&a), set_of(&b));
-        for shard in 0..SHARDS {
-            let to_right: Vec<_> = left.missing(shard, &right.hashes(shard)).into_iter().cloned().collect();
-            let to_left: Vec<_> = right.missing(shard, &left.hashes(shard)).into_iter().cloned().collect();
-            to_right.into_iter().for_each(|record| { right.insert(record); });
-            to_left.into_iter().for_each(|record| { left.insert(record); });
+    fn a_disk_that_follows_sifting_holds_the_set(batches in proptest::collection::vec(some_records(), 0..6)) {
+        let (mut set, mut disk) = (set(), BTreeSet::new());
+        for batch in batches {
+            let whole = set_of(set.iter().cloned().collect::<Vec<_>>().iter().chain(&batch));
+            let Sifted { fresh, replaced } = set.sift(batch);
+            for hash in replaced {
+                prop_assert!(disk.remove(&hash));
+            }
+            for record in fresh {
+                prop_assert!(disk.insert(*record.hash()));
+                prop_assert_eq!(set.insert(record), Inserted::New);
+            }
+            same(&set, &whole);
+            prop_assert!(disk.iter().eq(set.by_hash().range(Prefix::ALL).map(|record| record.hash())));
         }
-        same(&left, &right);
+    }
+
+    #[test]
+    fn winners_of_a_range_are_those_of_its_subjects(records in some_records(), from in 0..40usize, to in 0..40usize) {
+        let set = set_of(&records);
+        let subjects: BTreeSet<Subject> = POOL.iter().map(Record::subject).collect();
+        let all: Vec<Subject> = subjects.into_iter().collect();
+        let (from, to) = (all[from % all.len()], all[to % all.len()]);
+        let (from, to) = (from.min(to), from.max(to));
+        let one_by_one = |range: (Bound<Subject>, Bound<Subject>)| {
+            all.iter().filter(move |s| range.contains(*s)).filter_map(|s| winner_by_rule(&records, s)).collect::<Vec<_>>()
+        };
+        for end in [Bound::Included(to), Bound::Excluded(to), Bound::Unbounded] {
+            for start in [Bound::Included(from), Bound::Excluded(from), Bound::Unbounded] {
+                if from < to || matches!((start, end), (Bound::Unbounded, _) | (_, Bound::Unbounded)) {
+                    let range = (start, end);
+                    prop_assert_eq!(set.winners_in(range).collect::<Vec<_>>(), one_by_one(range));
+                }
+            }
+        }
     }
 }

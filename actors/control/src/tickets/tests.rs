@@ -44,7 +44,7 @@ fn a_client_writes_its_own_places_under_its_own_lease() {
     }
     let earlier = LeaseId { index: lease.index - 1, ..lease };
     assert_eq!(put(&puts(lease, [key(Place::Pack(DOMAIN), earlier)], 1)), Err(Code::Denied));
-    assert_eq!(put(&puts(earlier, [key(Place::Pack(DOMAIN), earlier)], 1)), Err(Code::Fenced));
+    assert_eq!(put(&puts(earlier, [key(Place::Pack(DOMAIN), earlier)], 1)), Err(Code::Superseded));
     let mut elsewhere = puts(lease, [], 1);
     elsewhere.repository = repository(2);
     assert_eq!(put(&elsewhere), Err(Code::Invalid));
@@ -59,7 +59,7 @@ fn a_lease_that_ended_gives_no_tickets() {
     let old = grant(&mut ledger, 0, 1).id;
     let new = grant(&mut ledger, 0, 1);
     let request = |lease| puts(lease, [key(Place::Pack(DOMAIN), lease)], 1);
-    assert_eq!(code(may_put(&ledger, &client(0), &request(old))), Err(Code::Fenced));
+    assert_eq!(code(may_put(&ledger, &client(0), &request(old))), Err(Code::Superseded));
     assert_eq!(code(may_put(&ledger, &client(0), &request(new.id))), Ok(()));
     let commit = protocol::commands::Command::Commit { client: client(0), commit: commit_of(&new, true) };
     crate::testing::apply(&mut ledger, 1, commit).unwrap();

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use protocol::{
     codec,
     commands::{Command, CommitFacts, Decided, Enrollment, Entry, Lease, Outcome, SnapshotRecord},
-    ids::{ClientId, LeaseId, RepositoryId},
+    ids::{AttemptId, ClientId, LeaseId, RepositoryId},
+    limits,
     names::ObjectName,
     records::Payload,
     sign::Signed,
@@ -30,7 +31,7 @@ const EXPIRES: u64 = 60;
 enum Event {
     Admit { version: u8, without_second_admin: bool },
     Redeem { token: u8, terms: u8, joiner: u8 },
-    Grant { client: u8, repository: u8, lineage: u8 },
+    Grant { client: u8, repository: u8, lineage: u8, attempt: u8, after: Option<usize> },
     Commit { client: Option<u8>, lease: usize, complete: bool, spoil: Spoil },
     CommitAgain { commit: usize },
     Close { client: Option<u8>, lease: usize },
@@ -64,8 +65,9 @@ fn event(signed_weight: u32) -> BoxedStrategy<Event> {
         3 => (0..TOKENS, 0..4u8, 0..JOINERS).prop_map(|(token, terms, joiner)| Event::Redeem { token, terms, joiner }),
     ];
     let unsigned = prop_oneof![
-        5 => (0..CLIENTS, 0..2u8, 0..2u8)
-            .prop_map(|(client, repository, lineage)| Event::Grant { client, repository, lineage }),
+        5 => (0..CLIENTS, 0..2u8, 0..2u8, 0..24u8, proptest::option::weighted(0.3, lease())).prop_map(
+            |(client, repository, lineage, attempt, after)| Event::Grant { client, repository, lineage, attempt, after }
+        ),
         6 => (actor(), lease(), any::<bool>(), spoil)
             .prop_map(|(client, lease, complete, spoil)| Event::Commit { client, lease, complete, spoil }),
         1 => (0..100usize).prop_map(|commit| Event::CommitAgain { commit }),
@@ -137,6 +139,8 @@ struct History {
     leases: Vec<(ClientId, Lease)>,
     /// Leases that were seen to have ended.
     ended: BTreeSet<LeaseId>,
+    /// What was granted for which attempt.
+    attempts: Vec<(ClientId, RepositoryId, AttemptId, LeaseId)>,
     commits: Vec<(ClientId, CommitFacts)>,
     snapshots: BTreeMap<ClientId, Vec<SnapshotRecord>>,
     decided: protocol::time::UnixMillis,
@@ -163,9 +167,13 @@ impl History {
                 terms: POOL.terms[&(token, terms)].clone(),
                 redemption: POOL.redemptions[&(token, joiner)].clone(),
             },
-            Event::Grant { client: number, repository: place, lineage: of } => {
-                Command::Grant { client: client(number), repository: repository(place), lineage: lineage(of) }
-            }
+            Event::Grant { client: number, repository: place, lineage: of, attempt, after } => Command::Grant {
+                client: client(number),
+                repository: repository(place),
+                lineage: lineage(of),
+                attempt: AttemptId([attempt; 16]),
+                after: after.and_then(|back| self.lease(back)).map(|(_, lease)| lease.id),
+            },
             Event::Commit { client: other, lease, complete, spoil } => {
                 let (holder, lease) = self.lease(lease)?;
                 let mut commit = commit_of(lease, complete);
@@ -198,7 +206,27 @@ impl History {
                 let first = self.enrollments.entry(enrollment.client).or_insert_with(|| enrollment.clone());
                 assert_eq!(first, enrollment, "the same keys got another answer");
             }
-            (Command::Grant { client, repository, .. }, Ok(Decided::Granted(lease))) => {
+            (Command::Grant { client, repository, attempt, .. }, Ok(Decided::Granted(lease)))
+                if self.granted_for(client, repository, attempt).is_some() =>
+            {
+                assert_eq!(self.granted_for(client, repository, attempt), Some(lease.id), "one attempt, two leases");
+                assert!(!self.ended.contains(&lease.id), "a lease that had ended was granted again");
+            }
+            (Command::Grant { client, repository, lineage, attempt, after }, Err(failure)) => {
+                let known = self.granted_for(client, repository, attempt);
+                let over = known.is_some_and(|lease| {
+                    let granted = self.leases.iter().find(|(_, granted)| granted.id == lease);
+                    self.ended.contains(&lease) || granted.is_some_and(|(_, granted)| granted.lineage != *lineage)
+                });
+                let last = self.leases_in(client, repository).last().map(|lease| lease.id);
+                let between = known.is_none() && after.is_some_and(|after| last.is_some_and(|last| last > after));
+                assert!(over || between, "a lease was refused: {failure}");
+            }
+            (Command::Grant { client, repository, attempt, after, .. }, Ok(Decided::Granted(lease))) => {
+                let last = self.leases_in(client, repository).last().map(|lease| lease.id);
+                assert!(after.is_none_or(|after| last.is_none_or(|last| last <= after)), "someone came between");
+                assert_eq!(lease.view.left, self.left_in(client, repository));
+                self.attempts.push((*client, *repository, *attempt, lease.id));
                 invariant_a_view_names_the_own_segments(&self.commits_in(client, repository), lease);
                 // It closes the one before.
                 let closed: Vec<_> = self.leases_in(client, repository).map(|lease| lease.id).collect();
@@ -229,6 +257,19 @@ impl History {
     ) -> impl Iterator<Item = &'a Lease> + 'a {
         let of = move |(holder, lease): &&(ClientId, Lease)| holder == client && lease.repository == *repository;
         self.leases.iter().filter(of).map(|(_, lease)| lease)
+    }
+
+    /// What was granted for an attempt that must be remembered.
+    fn granted_for(&self, client: &ClientId, repository: &RepositoryId, attempt: &AttemptId) -> Option<LeaseId> {
+        let of = self.attempts.iter().rev().filter(|(by, place, ..)| by == client && place == repository);
+        of.take(limits::ATTEMPTS_KEPT_MAX).find(|(_, _, known, _)| known == attempt).map(|(.., lease)| *lease)
+    }
+
+    /// The leases without a commit since the last commit; the open one is about to be closed.
+    fn left_in(&self, client: &ClientId, repository: &RepositoryId) -> Vec<LeaseId> {
+        let committed = self.commits_in(client, repository).last().map(|commit| commit.lease);
+        let all = self.leases_in(client, repository).map(|lease| lease.id);
+        all.filter(|lease| committed.is_none_or(|committed| *lease > committed)).collect()
     }
 
     fn commits_in(&self, client: &ClientId, repository: &RepositoryId) -> Vec<&CommitFacts> {
