@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use env::{Blocking, Cache, Clock, Env, Files, Rng, run_blocking};
 
-use crate::{keys::Keys, objects::Objects};
+use crate::{distrust::Distrust, keys::Keys, objects::Objects};
 
 /// The seams and keys of a job.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub struct Context {
     pub objects: Arc<dyn Objects>,
     /// The client's keys.
     pub keys: Arc<Keys>,
+    /// What the job found lost, damaged or false.
+    pub distrust: Arc<Distrust>,
 }
 
 impl Context {
@@ -36,6 +38,7 @@ impl Context {
             blocking: env.blocking.clone(),
             objects,
             keys,
+            distrust: Arc::default(),
         }
     }
 

@@ -13,14 +13,21 @@ use protocol::{
 pub enum Kind {
     /// Try the whole job again later: storage or network did not answer.
     Retry,
-    /// The lease has ended: get a new one and start again.
+    /// The lease has ended: get a new one and go on.
     Fenced,
+    /// The lease has ended, as another backup of this client took its place: stop.
+    Superseded,
+    /// Another job of this machine is under way: wait for it.
+    Busy,
     /// The storage or an orchestrator refused; a person must act (quota, rights).
     Denied,
     /// The job makes no sense as it is.
     Invalid,
     /// Stored bytes are damaged.
     Corrupt,
+    /// Chunks that the job relied upon are not what they should be: back up again
+    /// without the packs that it now distrusts.
+    Poisoned,
     /// A defect, or a broken machine.
     Internal,
     /// What was asked for does not exist.
@@ -97,11 +104,12 @@ impl RepoError {
     /// The code with which it travels between nodes.
     pub fn code(&self) -> Code {
         match self.kind {
-            Kind::Retry | Kind::Cancelled => Code::Retry,
+            Kind::Retry | Kind::Busy | Kind::Cancelled => Code::Retry,
             Kind::Fenced => Code::Fenced,
+            Kind::Superseded => Code::Superseded,
             Kind::Denied => Code::Denied,
             Kind::Invalid => Code::Invalid,
-            Kind::Corrupt => Code::Corrupt,
+            Kind::Corrupt | Kind::Poisoned => Code::Corrupt,
             Kind::Internal => Code::Internal,
             Kind::NotFound => Code::NotFound,
         }
@@ -131,6 +139,7 @@ impl From<Failure> for RepoError {
         let kind = match failure.code {
             Code::Retry => Kind::Retry,
             Code::Fenced => Kind::Fenced,
+            Code::Superseded => Kind::Superseded,
             Code::Denied => Kind::Denied,
             Code::Invalid => Kind::Invalid,
             Code::Corrupt => Kind::Corrupt,

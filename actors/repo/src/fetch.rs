@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use protocol::{format::chunk::ChunkRef, ids::ChunkId, limits};
+use protocol::{format::chunk::ChunkRef, ids::ChunkId, limits, names::ObjectName};
+use tokio::sync::Semaphore;
 
 use crate::{
     buffers::Buffers,
@@ -27,8 +28,8 @@ const GAP_MAX: u32 = 256 << 10;
 const RANGE_MAX: u32 = 4 << 20;
 /// Most plaintext of one request.
 const RANGE_PLAIN_MAX: u64 = 8 << 20;
-/// Buffers that are kept to be used again: about what two waves take.
-const BUFFERS_KEPT: usize = 12;
+/// Buffers that are kept to be used again: what is free while a wave is written.
+const BUFFERS_KEPT: usize = 4;
 
 /// Fetches chunks.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub struct Fetcher {
     context: Context,
     index: Arc<Index>,
     in_flight: usize,
+    /// Requests that may be under way, whoever asked for them.
+    requests: Arc<Semaphore>,
     buffers: Arc<Buffers>,
 }
 
@@ -65,6 +68,8 @@ pub struct Fetched {
     pub chunks: BTreeMap<ChunkId, Result<Bytes, RepoError>>,
     /// Bytes that came from the store.
     pub bytes_fetched: u64,
+    /// Packs that were damaged where a chunk was first looked for, found elsewhere or not.
+    pub damaged: Vec<(ObjectName, RepoError)>,
 }
 
 /// Wanted chunks that lie close together in one pack, by their offset.
@@ -77,10 +82,11 @@ struct Range {
 type Opened = Vec<(ChunkRef, Result<Bytes, RepoError>)>;
 
 impl Fetcher {
-    /// Makes up to `in_flight` requests at a time.
+    /// Makes up to `in_flight` requests at a time, however many fetches are under way.
     pub fn new(context: Context, index: Arc<Index>, in_flight: usize) -> Self {
         let buffers = Arc::new(Buffers::new(BUFFERS_KEPT));
-        Self { context, index, in_flight: in_flight.clamp(1, limits::TRANSFERS_MAX), buffers }
+        let in_flight = in_flight.clamp(1, limits::TRANSFERS_MAX);
+        Self { context, index, in_flight, requests: Arc::new(Semaphore::new(in_flight)), buffers }
     }
 
     /// Fetches these chunks; fails only if the store does not answer.
@@ -88,13 +94,14 @@ impl Fetcher {
         let mut fetched = Fetched::default();
         // By id: each block of the index is then needed once.
         let wanted: BTreeMap<ChunkId, ChunkRef> = refs.iter().map(|reference| (reference.id, *reference)).collect();
+        let ids: Vec<ChunkId> = wanted.keys().copied().collect();
         let mut homes = Vec::with_capacity(wanted.len());
-        for (id, reference) in wanted {
-            match self.index.find(&id).await? {
+        for (reference, home) in wanted.into_values().zip(self.index.find_all(&ids).await?) {
+            match home {
                 Some(home) => homes.push((home, reference)),
                 None => {
                     let error = trees::missing(&self.index, &reference).await?;
-                    fetched.chunks.insert(id, Err(error));
+                    fetched.chunks.insert(reference.id, Err(error));
                 }
             }
         }
@@ -102,42 +109,48 @@ impl Fetcher {
         let requests: Vec<_> = coalesce(homes).into_iter().map(|range| self.clone().fetch_range(range)).collect();
         let mut replies = stream::iter(requests).buffer_unordered(self.in_flight);
         while let Some(reply) = replies.next().await {
-            let (bytes, chunks) = reply?;
-            fetched.bytes_fetched += bytes;
-            fetched.chunks.extend(chunks);
+            let reply = reply?;
+            fetched.bytes_fetched += reply.bytes_fetched;
+            fetched.chunks.extend(reply.chunks);
+            fetched.damaged.extend(reply.damaged);
         }
         Ok(fetched)
     }
 
-    async fn fetch_range(self, range: Range) -> Result<(u64, Vec<(ChunkId, Result<Bytes, RepoError>)>), RepoError> {
-        let Some(((first, _), (last, _))) = range.homes.first().zip(range.homes.last()) else {
-            return Ok((0, Vec::new()));
-        };
+    async fn fetch_range(self, range: Range) -> Result<Fetched, RepoError> {
+        let mut reply = Fetched::default();
+        let Some(((first, _), (last, _))) = range.homes.first().zip(range.homes.last()) else { return Ok(reply) };
+        let pack = first.pack.name;
         let (start, end) = (first.offset, last.offset + last.len);
-        let key = self.context.keys.pack(first.pack.name);
-        let sealed = match self.context.objects.get(&key, Some(u64::from(start)..u64::from(end))).await {
-            Ok(sealed) => sealed,
-            Err(error) if matches!(error.kind, Kind::Corrupt | Kind::NotFound) => {
-                tracing::warn!(%key, %error, "a pack cannot be read");
-                Bytes::new()
-            }
+        let key = self.context.keys.pack(pack);
+        // The semaphore is never closed.
+        let turn = self.requests.clone().acquire_owned().await;
+        let got = self.context.objects.get(&key, Some(u64::from(start)..u64::from(end))).await;
+        drop(turn);
+        let (sealed, unread) = match got {
+            Ok(sealed) => (sealed, None),
+            Err(error) if matches!(error.kind, Kind::Corrupt | Kind::NotFound) => (Bytes::new(), Some(error)),
             Err(error) => return Err(error),
         };
-        let fetched = sealed.len() as u64;
+        reply.bytes_fetched = sealed.len() as u64;
         let (keys, buffers) = (self.context.keys.clone(), self.buffers.clone());
         let opened = self.context.run(move || open_all(&keys, buffers, range, start, &sealed)).await?;
-        let mut chunks = Vec::with_capacity(opened.len());
         for (reference, opened) in opened {
             let chunk = match opened {
                 Err(error) if error.kind == Kind::Corrupt => {
                     let damaged = RepoError::corrupt(format!("{key} is damaged where chunk {} lies", reference.id));
-                    self.elsewhere(&reference, damaged.because(error)).await?
+                    let damaged = damaged.because(unread.clone().unwrap_or(error));
+                    if reply.damaged.is_empty() {
+                        tracing::warn!(%key, error = damaged.told(), "a pack is damaged");
+                        reply.damaged.push((pack, damaged.clone()));
+                    }
+                    self.elsewhere(&reference, damaged).await?
                 }
                 opened => opened,
             };
-            chunks.push((reference.id, chunk));
+            reply.chunks.insert(reference.id, chunk);
         }
-        Ok((fetched, chunks))
+        Ok(reply)
     }
 
     /// Tries all homes of a chunk that was damaged where it was looked for first.

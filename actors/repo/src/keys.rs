@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use protocol::{
     format::{chunk::Under, keys},
     ids::{ClientId, LineageId, PublicKey, RepositoryId},
+    limits,
     names::{ObjectKey, ObjectName, Place},
-    records::Domain,
+    records::{Domain, Trust},
     sign::Signer,
 };
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -104,6 +105,7 @@ impl Keys {
     pub(crate) fn chunk_key(&self, under: Under) -> Result<&[u8; 32], RepoError> {
         match under {
             Under::Own => Ok(&self.secrets.tree),
+            Under::Hole => Err(RepoError::internal("a hole has no key")),
             Under::Generation(number) => self.secrets.generations.get(&number).ok_or_else(|| {
                 RepoError::invalid(format!(
                     "the secret of generation {number} of domain {} is not there: enroll again",
@@ -116,6 +118,12 @@ impl Keys {
     /// Under what new chunks of files are sealed.
     pub(crate) fn newest(&self) -> Under {
         Under::Generation(self.domain.generation)
+    }
+
+    /// Whether a file of this length is sealed under the client's own secret: among
+    /// strangers a short one could be guessed, and sharing it saves little.
+    pub(crate) fn seals_privately(&self, file_len: u64) -> bool {
+        self.domain.trust == Trust::Strangers && file_len < limits::PRIVATE_FILE_BYTES_MAX
     }
 
     pub(crate) fn pack(&self, name: ObjectName) -> ObjectKey {

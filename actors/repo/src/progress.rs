@@ -1,19 +1,32 @@
 //! How far a job is, for whoever wants to look.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// A number that grows. Read it at any time from any thread.
 #[derive(Debug, Default)]
-pub struct Tally(AtomicU64);
+pub struct Tally {
+    /// Of the walk that is under way.
+    now: AtomicU64,
+    /// The most that any walk came to.
+    most: AtomicU64,
+}
 
 impl Tally {
     pub(crate) fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
+        let now = self.now.fetch_add(more, Ordering::Relaxed) + more;
+        self.most.fetch_max(now, Ordering::Relaxed);
     }
 
     /// What it is now.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.most.load(Ordering::Relaxed)
+    }
+
+    fn again(&self) {
+        self.now.store(0, Ordering::Relaxed);
     }
 }
 
@@ -32,4 +45,24 @@ pub struct Progress {
     pub bytes_moved: Tally,
     /// Files that could not be done.
     pub problems: Tally,
+    waiting: Mutex<Option<String>>,
+}
+
+impl Progress {
+    /// The same walk begins again: what it goes through once more counts once.
+    pub fn walk_again(&self) {
+        for tally in [&self.files, &self.directories, &self.files_unchanged, &self.bytes, &self.problems] {
+            tally.again();
+        }
+    }
+
+    /// What the job waits for, if it does not get on: a sentence without an end.
+    pub fn waiting(&self) -> Option<String> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what the job waits for; None if it gets on again.
+    pub fn wait_for(&self, what: Option<String>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
 }

@@ -1,7 +1,7 @@
 //! Compressing and sealing chunks.
 
 use protocol::{
-    format::chunk::{self, ChunkRef, OVERHEAD, PayloadCodec, Under},
+    format::chunk::{self, ChunkRef, MessageKey, OVERHEAD, PayloadCodec, Under},
     records::Codec,
 };
 use zstd::bulk::Compressor;
@@ -45,6 +45,17 @@ impl Sealer {
         let (id, key) = chunk::seal(chunk_key, out, start);
         // Chunks are far below 4 GiB (`limits::CHUNK_BYTES_MAX`).
         ChunkRef { id, key, len: plain.len() as u32, under }
+    }
+
+    /// The key under which [`Sealer::seal`] would seal `plain`: who has a reference knows
+    /// by it whether bytes at hand are the chunk's, without fetching the chunk.
+    pub fn key_of(&mut self, chunk_key: &[u8; 32], plain: &[u8]) -> MessageKey {
+        let mut hasher = blake3::Hasher::new_keyed(chunk_key);
+        match self.compress(plain) {
+            true => hasher.update(&[PayloadCodec::Zstd as u8]).update(&self.scratch),
+            false => hasher.update(&[PayloadCodec::Raw as u8]).update(plain),
+        };
+        MessageKey(*hasher.finalize().as_bytes())
     }
 
     /// Whether `scratch` now holds `plain`, compressed and smaller.

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::{StreamExt as _, stream};
 use protocol::{
     format::{
         commit::{CommitBody, CommitObject},
@@ -22,10 +23,14 @@ use crate::{
     context::Context,
     error::RepoError,
     index::{Index, Segments},
+    keys::Keys,
     paths,
     trees::TreeReader,
     walk::{Event, Walk},
 };
+
+/// Commits that are read at the same time.
+const COMMITS_IN_FLIGHT: usize = 8;
 
 /// A snapshot whose commit was checked and whose manifest was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,19 +47,42 @@ pub struct Snapshot {
 
 /// Reads a snapshot's commit and manifest, and checks hash, signature and owner.
 pub async fn show(context: &Context, object: ObjectName) -> Result<Snapshot, RepoError> {
-    let keys = &context.keys;
+    let bytes = context.objects.get(&context.keys.commit(object), None).await?;
+    open(&context.keys, object, &bytes)
+}
+
+fn open(keys: &Keys, object: ObjectName, bytes: &[u8]) -> Result<Snapshot, RepoError> {
     let key = keys.commit(object);
-    let bytes = context.objects.get(&key, None).await?;
-    if <[u8; 32]>::from(Sha256::digest(&bytes)) != object.hash.0 {
+    if <[u8; 32]>::from(Sha256::digest(bytes)) != object.hash.0 {
         return Err(RepoError::corrupt(format!("commit {key} is damaged: its bytes do not match its name")));
     }
     let fail = |error| RepoError::decoding(format_args!("commit {key}"), error);
-    let commit = CommitObject::open(&bytes, &keys.commit_key()).map_err(fail)?;
+    let commit = CommitObject::open(bytes, &keys.commit_key()).map_err(fail)?;
     if commit.repository != keys.repository || commit.client != keys.client || commit.lease != object.lease {
         return Err(RepoError::corrupt(format!("commit {key} was made for another repository, client or lease")));
     }
     let manifest = Manifest::open(&commit.manifest.0, &keys.secrets.client).map_err(fail)?;
     Ok(Snapshot { id: SnapshotId(object.hash.0), object, commit, manifest })
+}
+
+/// Reads several snapshots, some at a time. What was listed before comes from the
+/// cache: a list says what was committed, not what is whole.
+pub async fn show_all(context: &Context, objects: &[ObjectName]) -> Vec<Result<Snapshot, RepoError>> {
+    stream::iter(objects.to_vec()).map(|object| show_kept(context, object)).buffered(COMMITS_IN_FLIGHT).collect().await
+}
+
+async fn show_kept(context: &Context, object: ObjectName) -> Result<Snapshot, RepoError> {
+    let keys = &context.keys;
+    let name = keys.cache_name(b"cmmt", &[object.to_string().as_bytes()]);
+    if let Some(bytes) = context.cache.get(&name).await
+        && let Ok(snapshot) = open(keys, object, &bytes)
+    {
+        return Ok(snapshot);
+    }
+    let bytes = context.objects.get(&keys.commit(object), None).await?;
+    let snapshot = open(keys, object, &bytes)?;
+    context.cache.insert(name, bytes);
+    Ok(snapshot)
 }
 
 /// The leaves that the root page of a reference list names.

@@ -176,7 +176,7 @@ impl TreeReader {
 /// The error of a chunk that no segment knows.
 pub async fn missing(index: &Index, reference: &ChunkRef) -> Result<RepoError, RepoError> {
     let error = RepoError::corrupt(format!("chunk {} is in no index segment", reference.id));
-    Ok(match &index.damaged().await?[..] {
+    Ok(match &index.damaged_so_far()[..] {
         [] => error,
         [(name, cause), ..] => RepoError::corrupt(format!(
             "chunk {} is in no index segment, and segment {name} cannot be read",

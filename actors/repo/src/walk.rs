@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use protocol::{
     format::{
         content::Content,
-        tree::{Attributes, Entry, What},
+        tree::{Entry, What},
     },
     limits,
 };
@@ -25,7 +25,7 @@ pub enum Event {
     /// A directory begins.
     Enter(PathBuf, Entry),
     /// Everything in the directory was told.
-    Leave(PathBuf, Attributes),
+    Leave(PathBuf),
     /// Something else than a directory.
     Other(PathBuf, Entry),
     /// The rest of this directory cannot be read.
@@ -40,14 +40,12 @@ pub struct Walk {
 struct Level {
     path: PathBuf,
     stream: Option<DirectoryStream>,
-    /// None for the directory at which the walk started.
-    attributes: Option<Attributes>,
 }
 
 impl Walk {
     /// Starts in a directory, which itself is not told.
     pub fn new(path: PathBuf, content: Content) -> Self {
-        Self { stack: vec![Level { path, stream: Some(DirectoryStream::new(content)), attributes: None }] }
+        Self { stack: vec![Level { path, stream: Some(DirectoryStream::new(content)) }] }
     }
 
     /// Goes on.
@@ -67,12 +65,13 @@ impl Walk {
                     return Ok(Some(Event::Damaged(path, error)));
                 }
                 let stream = Some(DirectoryStream::new(content.clone()));
-                self.stack.push(Level { path: path.clone(), stream, attributes: Some(entry.attributes) });
+                self.stack.push(Level { path: path.clone(), stream });
                 Ok(Some(Event::Enter(path, entry)))
             }
             Ok(None) => {
                 let ended = self.stack.pop();
-                Ok(ended.and_then(|level| level.attributes.map(|attributes| Event::Leave(level.path, attributes))))
+                // The directory at which the walk started was not told.
+                Ok(ended.filter(|_| !self.stack.is_empty()).map(|level| Event::Leave(level.path)))
             }
             Err(error) if matches!(error.kind, Kind::Corrupt | Kind::NotFound) => {
                 level.stream = None;

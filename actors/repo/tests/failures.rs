@@ -198,21 +198,25 @@ async fn a_file_is_replaced_only_by_a_whole_one() {
     world.backup(&["/src"]).await;
     world.files.write("/src/f07", noise(99, 50_000));
     let mut job = world.restore_job(Some("/src"), "/src");
-    job.overwrite = true;
+    job.options.overwrite = repo::Overwrite::IfChanged;
     let outcome = repo::restore(world.context.clone(), job, Arc::new(Progress::default())).await.unwrap();
-    assert_eq!((outcome.files, outcome.problems.count), (60, 0));
+    assert_eq!((outcome.files, outcome.unchanged, outcome.problems.count), (1, 59, 0));
     assert_eq!(world.files.read("/src/f07"), noise(7, 40_000));
 
     let packs = world.objects.paths("/pack/");
     let data = packs.iter().max_by_key(|path| world.objects.bytes(path)).unwrap().clone();
     world.objects.remove(&data);
+    let other = |number: u64| noise(number + 100, 40_000);
+    for number in 0..60 {
+        world.files.write(format!("/src/f{number:02}"), other(number));
+    }
     let mut job = world.restore_job(Some("/src"), "/src");
-    job.overwrite = true;
+    job.options.overwrite = repo::Overwrite::IfChanged;
     let outcome = repo::restore(world.context.clone(), job, Arc::new(Progress::default())).await.unwrap();
     assert_eq!((outcome.files, outcome.problems.count), (0, 60));
     assert!(outcome.problems.named[0].reason.contains("is kept"), "{:?}", outcome.problems.named[0]);
     for number in 0..60 {
-        assert_eq!(world.files.read(format!("/src/f{number:02}")), noise(number, 40_000));
+        assert_eq!(world.files.read(format!("/src/f{number:02}")), other(number));
     }
     let names = env::Files::read_dir(&*world.files, "/src".as_ref()).unwrap();
     assert_eq!(names.len(), 60, "nothing else is left behind: {names:?}");

@@ -70,7 +70,7 @@ async fn what_is_in_the_way_is_refused_unless_asked_for() {
     world.files.dir("/elsewhere");
     world.files.link("/elsewhere", "/out/deep");
     let mut job = world.restore_job(Some("/home/u"), "/out");
-    job.overwrite = true;
+    job.options.overwrite = repo::Overwrite::IfChanged;
     let outcome = repo::restore(world.context.clone(), job, Default::default()).await.unwrap();
     assert_eq!(outcome.problems.count, 0, "{:?}", outcome.problems);
     assert_eq!(world.files.read("/out/mine"), b"precious");
@@ -96,19 +96,6 @@ async fn a_huge_directory_and_a_long_file_have_indirect_lists() {
     assert_eq!(world.files.opens(), opens, "unchanged files are not opened");
     assert_eq!((second.stats.files_unchanged, second.stats.packs), (5001, 0));
     assert!(world.verify(false).await.is_sound());
-}
-
-#[tokio::test]
-async fn pipes_and_devices_are_recorded_and_told() {
-    let mut world = World::new();
-    world.files.write("/s/file", "x");
-    world.files.special("/s/pipe", Kind::Fifo);
-    world.files.special("/s/socket", Kind::Socket);
-    let outcome = world.backup(&["/s"]).await;
-    assert_eq!(outcome.stats.others, 2);
-    let restored = world.restore(None, "/out").await.unwrap();
-    assert_eq!(restored.problems.count, 1);
-    assert!(restored.problems.named[0].path.ends_with("/s/pipe"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::Ordering;
 
 use protocol::format::tree::{Entry, What};
-use support::{START_MS, World, noise};
+use support::{START_MS, World, files::Happening, noise};
 
 const SOURCE: &[&str] = &["/src"];
 
@@ -145,7 +145,7 @@ async fn files_that_cannot_be_read_are_named_and_no_more() {
     world.files.deny("/src/f3");
     world.files.dir("/src/locked");
     world.files.deny("/src/locked");
-    world.files.grow_when_read("/src/f5");
+    world.files.when_read("/src/f5", 3, Happening::Touched);
     let outcome = world.backup(&["/src", "/missing"]).await;
     let named: Vec<_> = outcome.problems.named.iter().map(|problem| problem.path.as_str()).collect();
     // The walk is in order of names.

@@ -15,7 +15,7 @@ use protocol::{
         list::{LeafBuilder, Page},
         manifest::Stats,
         pack::{PackWriter, Row},
-        tree::{Attributes, Blob, Entry, NodeBuilder, What},
+        tree::{Attributes, Blob, Entry, NodeBuilder, What, Xattr},
     },
     ids::{ChunkId, LeaseId, Sha256},
     limits,
@@ -27,7 +27,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     backup::{
         batch::{Item, SealedBatch, SealedChunk},
-        hints::{self, Hint},
+        hints::{Gathering, Hint},
         known::KnownChunks,
     },
     buffers::Buffers,
@@ -46,6 +46,8 @@ pub struct AssemblyArguments {
     /// Tree chunks known by their plaintext: those of the parent snapshot.
     pub known_trees: Arc<KnownChunks>,
     pub sealed_buffers: Arc<Buffers>,
+    /// Tree chunks that a dead lease left in storage.
+    pub left_trees: BTreeSet<ChunkId>,
     /// The leaves of the parent's reference list, by their hash.
     pub parent_leaves: BTreeMap<Sha256, ObjectName>,
 }
@@ -68,6 +70,8 @@ pub enum ReadyKind {
         rows: Vec<Row>,
         /// Length of its table and trailer.
         tail_len: u32,
+        /// Whether its chunks are nodes and blocks of trees, not contents of files.
+        trees: bool,
     },
     /// A page of the reference list.
     Page,
@@ -85,6 +89,8 @@ pub struct Assembled {
     pub stats: Stats,
     /// What could not be read.
     pub problems: Problems,
+    /// Whether the walk came to its end.
+    pub complete: bool,
     /// The last packs and pages.
     pub ready: Vec<Ready>,
 }
@@ -105,12 +111,14 @@ pub struct Assembly {
     ready: Vec<Ready>,
     stats: Stats,
     problems: Problems,
+    complete: bool,
 }
 
 #[derive(Default)]
 struct Directory {
     name: Blob,
     attributes: Attributes,
+    xattrs: Vec<Xattr>,
     nodes: NodeBuilder,
     content: ContentBuilder,
 }
@@ -119,15 +127,16 @@ struct Directory {
 struct File {
     content: ContentBuilder,
     len: u64,
-    window: u64,
-    hints: Vec<Hint>,
-    /// Windows that are complete; inserted once the file's name is known.
-    pages: Vec<(u64, Vec<Hint>)>,
+    /// None for one that is too short.
+    hints: Option<Gathering>,
 }
 
+/// A file with names still to come.
 struct Linked {
+    names_left: u64,
     len: u64,
     content: Content,
+    xattrs: Vec<Xattr>,
     unsettled: bool,
 }
 
@@ -182,6 +191,7 @@ impl Assembly {
             ready: Vec::new(),
             stats: Stats::default(),
             problems: Problems::default(),
+            complete: true,
         })
     }
 
@@ -213,7 +223,7 @@ impl Assembly {
     pub fn finish(mut self) -> Result<Assembled, RepoError> {
         let root = self.directories.pop().filter(|_| self.directories.is_empty());
         let root = root.ok_or_else(|| RepoError::internal("a directory was not closed"))?;
-        let root = self.close(root)?.2;
+        let root = self.close(root)?.1;
         self.close_pack(false);
         self.close_pack(true);
         if let Some(page) = self.leaf.finish() {
@@ -226,7 +236,8 @@ impl Assembly {
         }
         let list = if leaves.is_empty() { None } else { Some(self.page(&Page::Root(leaves))) };
         self.stats.problems = self.problems.count;
-        Ok(Assembled { root, list, stats: self.stats, problems: self.problems, ready: self.ready })
+        let Self { stats, problems, complete, ready, .. } = self;
+        Ok(Assembled { root, list, stats, problems, complete, ready })
     }
 
     /// Forgets chunks that an index segment now has.
@@ -238,21 +249,29 @@ impl Assembly {
 
     fn item(&mut self, item: Item) -> Result<(), RepoError> {
         match item {
-            Item::Enter { name, attributes } => {
-                self.directories.push(Directory { name, attributes, ..Directory::default() });
+            Item::Enter { name, attributes, xattrs } => {
+                self.directories.push(Directory { name, attributes, xattrs, ..Directory::default() });
             }
             Item::Leave => {
                 let directory = self.directories.pop().ok_or_else(|| RepoError::internal("no directory to leave"))?;
-                let (name, attributes, content) = self.close(directory)?;
+                let (mut entry, content) = self.close(directory)?;
+                entry.what = What::Directory { content };
                 self.stats.directories += 1;
-                self.entry(Entry { name, attributes, unsettled: false, what: What::Directory { content } })?;
+                self.entry(entry)?;
             }
+            Item::Begin(name) => self.file.hints = Some(Gathering::new(self.path_of(&name))),
             Item::Chunk => {}
+            Item::Hole(len) => self.hole(len)?,
             Item::Abort => self.file = File::default(),
-            Item::End(entry) => self.end_file(entry)?,
+            Item::Cut => self.complete = false,
+            Item::End { entry, linked } => self.end_file(entry, linked)?,
             Item::Needs(ids) => ids.into_iter().for_each(|id| self.list(id)),
-            Item::Whole(entry) => self.whole(entry)?,
+            Item::Whole { entry, linked } => self.whole(entry, linked)?,
             Item::Link(entry) => self.link(entry)?,
+            Item::Skipped(skipped) => {
+                self.stats.excluded += skipped.excluded;
+                self.stats.vanished += skipped.vanished;
+            }
         }
         Ok(())
     }
@@ -275,42 +294,50 @@ impl Assembly {
         }
         self.list(reference.id);
         let mut file = std::mem::take(&mut self.file);
-        let window = hints::window(&self.arguments.keys, file.len);
-        if window != file.window {
-            let hints = std::mem::take(&mut file.hints);
-            file.pages.push((file.window, hints));
-            file.window = window;
+        if let Some(hints) = &mut file.hints
+            && let Some((name, page)) = hints.push(&self.arguments.keys, file.len, Hint { hash, reference })
+        {
+            self.arguments.cache.insert(name, page);
         }
-        file.hints.push(Hint { hash, reference });
         file.len += u64::from(reference.len);
         file.content.push(reference, &mut |block| self.tree_chunk(block))?;
         self.file = file;
         Ok(())
     }
 
-    fn end_file(&mut self, mut entry: Entry) -> Result<(), RepoError> {
-        let file = std::mem::take(&mut self.file);
-        let whole = file.content.finish(&mut |block| self.tree_chunk(block))?;
-        if let What::File { len, content } = &mut entry.what {
-            *content = whole;
-            if *len >= hints::FILE_LEN_MIN {
-                let path = self.path_of(&entry.name);
-                for (window, hints) in file.pages.iter().chain([&(file.window, file.hints)]) {
-                    let name = hints::name(&self.arguments.keys, &path, *window);
-                    self.arguments.cache.insert(name, hints::seal(&self.arguments.keys, &name, hints));
-                }
-            }
+    fn hole(&mut self, len: u64) -> Result<(), RepoError> {
+        let mut file = std::mem::take(&mut self.file);
+        let mut left = len;
+        while left > 0 {
+            let piece = u32::try_from(left).map_or(limits::HOLE_BYTES_MAX, |left| left.min(limits::HOLE_BYTES_MAX));
+            file.content.push(ChunkRef::hole(piece), &mut |block| self.tree_chunk(block))?;
+            left -= u64::from(piece);
         }
-        self.file_entry(entry, false)
+        file.len += len;
+        self.file = file;
+        Ok(())
     }
 
-    fn whole(&mut self, entry: Entry) -> Result<(), RepoError> {
+    fn end_file(&mut self, mut entry: Entry, linked: bool) -> Result<(), RepoError> {
+        let file = std::mem::take(&mut self.file);
+        let whole = file.content.finish(&mut |block| self.tree_chunk(block))?;
+        if let What::File { content, .. } = &mut entry.what {
+            *content = whole;
+        }
+        if let Some((name, page)) = file.hints.and_then(|mut hints| hints.page(&self.arguments.keys)) {
+            self.arguments.cache.insert(name, page);
+        }
+        self.file_entry(entry, linked, false)
+    }
+
+    fn whole(&mut self, entry: Entry, linked: bool) -> Result<(), RepoError> {
         match &entry.what {
             What::File { content, .. } => {
                 if content.depth == 0 {
-                    content.refs.iter().for_each(|reference| self.list(reference.id));
+                    let chunks = content.refs.iter().filter(|reference| !reference.is_hole());
+                    chunks.for_each(|reference| self.list(reference.id));
                 }
-                self.file_entry(entry, true)
+                self.file_entry(entry, linked, true)
             }
             _ => {
                 self.stats.others += 1;
@@ -319,14 +346,20 @@ impl Assembly {
         }
     }
 
-    fn file_entry(&mut self, entry: Entry, unchanged: bool) -> Result<(), RepoError> {
+    fn file_entry(&mut self, entry: Entry, linked: bool, unchanged: bool) -> Result<(), RepoError> {
         if let What::File { len, content } = &entry.what {
             self.stats.files += 1;
             self.stats.files_unchanged += u64::from(unchanged);
             self.stats.bytes_source += len;
-            let attributes = &entry.attributes;
-            if attributes.links > 1 {
-                let linked = Linked { len: *len, content: content.clone(), unsettled: entry.unsettled };
+            if linked {
+                let Entry { attributes, xattrs, unsettled, .. } = &entry;
+                let linked = Linked {
+                    names_left: attributes.links - 1,
+                    len: *len,
+                    content: content.clone(),
+                    xattrs: xattrs.clone(),
+                    unsettled: *unsettled,
+                };
                 self.links.insert((attributes.device, attributes.inode), linked);
             }
         }
@@ -334,10 +367,16 @@ impl Assembly {
     }
 
     fn link(&mut self, mut entry: Entry) -> Result<(), RepoError> {
-        let first = self.links.get(&(entry.attributes.device, entry.attributes.inode));
+        let key = (entry.attributes.device, entry.attributes.inode);
+        let first = self.links.get_mut(&key);
         let first = first.ok_or_else(|| RepoError::internal("a hard link came before its file"))?;
         entry.unsettled = first.unsettled;
+        entry.xattrs.clone_from(&first.xattrs);
         entry.what = What::File { len: first.len, content: first.content.clone() };
+        first.names_left = first.names_left.saturating_sub(1);
+        if first.names_left == 0 {
+            self.links.remove(&key);
+        }
         self.stats.files += 1;
         self.entry(entry)
     }
@@ -353,13 +392,15 @@ impl Assembly {
         Ok(())
     }
 
-    fn close(&mut self, mut directory: Directory) -> Result<(Blob, Attributes, Content), RepoError> {
+    fn close(&mut self, mut directory: Directory) -> Result<(Entry, Content), RepoError> {
         if let Some(node) = directory.nodes.finish() {
             let reference = self.tree_chunk(&node)?;
             directory.content.push(reference, &mut |block| self.tree_chunk(block))?;
         }
         let content = directory.content.finish(&mut |block| self.tree_chunk(block))?;
-        Ok((directory.name, directory.attributes, content))
+        let Directory { name, attributes, xattrs, .. } = directory;
+        let what = What::Directory { content: Content::default() };
+        Ok((Entry { name, attributes, unsettled: false, xattrs, what }, content))
     }
 
     /// Stores a node or a block of references, unless the parent or this job has it.
@@ -372,7 +413,7 @@ impl Assembly {
         }
         let mut sealed = Vec::new();
         let reference = self.sealer.seal(keys.chunk_key(Under::Own)?, Under::Own, plain, &mut sealed);
-        if self.pending.insert(reference.id) {
+        if !self.arguments.left_trees.contains(&reference.id) && self.pending.insert(reference.id) {
             self.trees.writer.push(reference.id, &sealed);
             self.count_new(&reference);
         }
@@ -398,7 +439,7 @@ impl Assembly {
         let credit = pack.closing_credit();
         let writer = std::mem::replace(&mut pack.writer, PackWriter::new(0));
         let finished = writer.finish(&self.arguments.keys.secrets.index, &self.arguments.rng.array());
-        let kind = ReadyKind::Pack { rows: finished.rows, tail_len: finished.tail_len };
+        let kind = ReadyKind::Pack { rows: finished.rows, tail_len: finished.tail_len, trees };
         self.ready.push(Ready { kind, bytes: finished.bytes.into(), credit });
     }
 

@@ -3,12 +3,12 @@
 //! Invariant: the batches of a backup are numbered without gaps, and their items,
 //! in that order, are one depth-first walk of the source in the order of names.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use protocol::{
     format::{
         chunk::ChunkRef,
-        tree::{Attributes, Blob, Entry},
+        tree::{Attributes, Blob, Entry, Xattr},
     },
     ids::ChunkId,
 };
@@ -25,21 +25,52 @@ pub enum Item {
         name: Blob,
         /// What `lstat` said.
         attributes: Attributes,
+        /// Its extended attributes.
+        xattrs: Vec<Xattr>,
     },
     /// The directory ends.
     Leave,
+    /// A file begins that is long enough for hints of its chunks to be kept under its name.
+    Begin(Blob),
     /// The next chunk of the batch is the next of the file being read.
     Chunk,
+    /// The file being read goes on with a hole of this many bytes.
+    Hole(u64),
     /// The file being read ends; the entry's content is what was gathered.
-    End(Entry),
+    End {
+        /// The entry.
+        entry: Entry,
+        /// Whether further names of it will come as `Link`.
+        linked: bool,
+    },
     /// The file being read could not be read to its end: forget what was gathered.
     Abort,
+    /// The walk was cut short here: what follows only closes what is open.
+    Cut,
     /// Chunks that the following `Whole` entry needs beside those in the entry itself.
     Needs(Vec<ChunkId>),
     /// An entry that is complete as it stands: taken over from the parent, or without content.
-    Whole(Entry),
+    Whole {
+        /// The entry.
+        entry: Entry,
+        /// Whether further names of it will come as `Link`.
+        linked: bool,
+    },
     /// A further name of a file that came before; the content is that file's.
     Link(Entry),
+    /// So much was passed over since this was said last.
+    Skipped(Skipped),
+}
+
+/// Names that are not in the snapshot although nothing went wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Left out by the rules.
+    pub excluded: u64,
+    /// Gone between the listing of their directory and their turn: the snapshot shows the
+    /// moment after. Files come and go on a machine that is in use, so this is no problem;
+    /// if it were, every backup would end with one, and nobody would read of the others.
+    pub vanished: u64,
 }
 
 /// Contents as they were read.
@@ -53,6 +84,8 @@ pub struct Batch {
     pub data: Vec<u8>,
     /// Where in `data` the chunks are, in order.
     pub chunks: Vec<Range<usize>>,
+    /// Which of the chunks are sealed under the client's own secret.
+    pub private: BTreeSet<usize>,
     /// What they belong to.
     pub items: Vec<Item>,
     /// About how many bytes the items take.

@@ -28,6 +28,37 @@ pub struct Hint {
     pub reference: ChunkRef,
 }
 
+/// The hints of a file that is being read, window by window.
+pub struct Gathering {
+    path: Vec<u8>,
+    window: u64,
+    hints: Vec<Hint>,
+}
+
+impl Gathering {
+    /// None yet for the file at `path`.
+    pub fn new(path: Vec<u8>) -> Self {
+        Self { path, window: 0, hints: Vec::new() }
+    }
+
+    /// Takes the next chunk, which is at `offset`. Returns name and bytes of the page
+    /// that ends before it, if one does.
+    pub fn push(&mut self, keys: &Keys, offset: u64, hint: Hint) -> Option<([u8; 32], Bytes)> {
+        let window = window(keys, offset);
+        let page = if window == self.window { None } else { self.page(keys) };
+        self.window = window;
+        self.hints.push(hint);
+        page
+    }
+
+    /// Name and bytes of the page so far, unless it is empty.
+    pub fn page(&mut self, keys: &Keys) -> Option<([u8; 32], Bytes)> {
+        let hints = std::mem::take(&mut self.hints);
+        let name = name(keys, &self.path, self.window);
+        (!hints.is_empty()).then(|| (name, seal(keys, &name, &hints)))
+    }
+}
+
 /// In which window of a file an offset lies.
 pub fn window(keys: &Keys, offset: u64) -> u64 {
     offset / (WINDOW_CHUNKS * u64::from(keys.domain.chunker.average))
@@ -43,8 +74,12 @@ fn page_key(keys: &Keys, page_id: &[u8; 32]) -> [u8; 32] {
 }
 
 /// The bytes of a page.
-pub fn seal(keys: &Keys, name: &[u8; 32], hints: &[Hint]) -> Bytes {
-    let mut plain = codec::encode(&hints);
+fn seal(keys: &Keys, name: &[u8; 32], hints: &[Hint]) -> Bytes {
+    seal_plain(keys, name, codec::encode(&hints))
+}
+
+/// A page of this plaintext.
+pub fn seal_plain(keys: &Keys, name: &[u8; 32], mut plain: Vec<u8>) -> Bytes {
     let page_id = *blake3::keyed_hash(&keys.secrets.cache, &plain).as_bytes();
     sealed::seal_in_place(&page_key(keys, &page_id), &sealed::nonce(0), name, &mut plain);
     let mut bytes = page_id.to_vec();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use protocol::format::{content, tree};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     backup::{
@@ -19,12 +20,20 @@ use crate::{
     buffers::Buffers,
     context::Context,
     error::{Kind, RepoError},
-    index::Index,
+    index::{Index, Suspects},
     trees::TreeReader,
 };
 
 /// The one message: make the next step.
 pub struct Go;
+
+/// How much is read for one commit.
+pub struct Part {
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Has the walk end.
+    pub wind_up: CancellationToken,
+}
 
 /// What the reader is given at its start.
 pub struct ReaderArguments {
@@ -34,9 +43,12 @@ pub struct ReaderArguments {
     pub trees: TreeReader,
     pub known: Arc<KnownChunks>,
     pub known_trees: Arc<KnownChunks>,
+    /// Chunks of the parents that were lost since.
+    pub suspects: Arc<Suspects>,
     pub buffers: Arc<Buffers>,
     pub sealed_buffers: Arc<Buffers>,
     pub credit: Arc<Semaphore>,
+    pub part: Part,
     pub writer: ActorRef<WriterMessage>,
 }
 
@@ -51,7 +63,9 @@ pub struct ReaderState {
     trees: TreeReader,
     known: Arc<KnownChunks>,
     known_trees: Arc<KnownChunks>,
+    suspects: Arc<Suspects>,
     credit: Arc<Semaphore>,
+    part: Part,
     /// For the batch that is being filled.
     held: Option<OwnedSemaphorePermit>,
     sealers: Crew<Seal>,
@@ -74,9 +88,11 @@ impl Actor for Reader {
             trees,
             known,
             known_trees,
+            suspects,
             buffers,
             sealed_buffers,
             credit,
+            part,
             writer,
         } = arguments;
         let mut sealers = Crew::new();
@@ -95,7 +111,18 @@ impl Actor for Reader {
             sealers.add(sealer, load);
         }
         myself.send_message(Go).map_err(|_| RepoError::internal("the reader cannot start"))?;
-        Ok(ReaderState { context, scanner: Some(scanner), trees, known, known_trees, credit, held: None, sealers })
+        Ok(ReaderState {
+            context,
+            scanner: Some(scanner),
+            trees,
+            known,
+            known_trees,
+            suspects,
+            credit,
+            part,
+            held: None,
+            sealers,
+        })
     }
 
     async fn handle(&self, myself: ActorRef<Go>, _: Go, state: &mut ReaderState) -> Result<(), ActorProcessingErr> {
@@ -137,6 +164,7 @@ impl ReaderState {
                 scanner.supply(self.fetch(need).await?);
                 true
             }
+            Step::Failed(error) => return Err(error),
             Step::Batch(batch) => {
                 let more = !batch.last;
                 self.hand_on(batch)?;
@@ -152,6 +180,10 @@ impl ReaderState {
         let len = batch.chunks.last().map_or(0, |range| range.end);
         let needed = (2 * len + batch.items_len).min(credit.num_permits());
         let needed = credit.split(needed).ok_or_else(|| RepoError::internal("credit does not split"))?;
+        self.part.bytes = self.part.bytes.saturating_sub(len as u64);
+        if self.part.bytes == 0 {
+            self.part.wind_up.cancel();
+        }
         let len = len as u64 + batch.items_len as u64;
         self.sealers.give(Seal { batch, credit: needed, len }, len)
     }
@@ -174,7 +206,9 @@ impl ReaderState {
             }
             Err(error) => return Err(error),
         };
-        if let Some(plain) = &plain {
+        if let Some(plain) = &plain
+            && !self.suspects.has(&reference.id)
+        {
             // What the parent has needs no sealing if it comes out the same.
             let hash = *blake3::keyed_hash(&self.context.keys.secrets.plaintext_hash, plain).as_bytes();
             self.known_trees.insert(hash, *reference, false);

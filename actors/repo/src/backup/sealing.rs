@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use protocol::format::chunk::ChunkRef;
+use protocol::format::chunk::{ChunkRef, Under};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -137,15 +137,16 @@ impl SealingArguments {
     /// Asks the index about what was sealed or is doubtful. Returns the chunks that
     /// are only thought to be stored.
     async fn resolve(&self, work: &mut Work) -> Result<Vec<usize>, RepoError> {
-        for chunk in work.chunks.iter_mut().filter(|chunk| chunk.fresh.is_some()) {
-            if self.index.find(&chunk.reference.id).await?.is_some() {
-                chunk.fresh = None;
-            }
-        }
+        let fresh = (0..work.chunks.len()).filter(|number| work.chunks[*number].fresh.is_some());
+        let asked: Vec<usize> = fresh.chain(std::mem::take(&mut work.doubtful)).collect();
+        let ids: Vec<_> = asked.iter().map(|number| work.chunks[*number].reference.id).collect();
+        let stored = self.index.reuse(&ids).await?;
         let mut refuted = Vec::new();
-        for number in std::mem::take(&mut work.doubtful) {
-            if self.index.find(&work.chunks[number].reference.id).await?.is_none() {
-                refuted.push(number);
+        for (number, stored) in asked.into_iter().zip(stored) {
+            match (&mut work.chunks[number].fresh, stored) {
+                (fresh @ Some(_), true) => *fresh = None,
+                (None, false) => refuted.push(number),
+                _ => {}
             }
         }
         Ok(refuted)
@@ -166,7 +167,8 @@ impl Work {
                     SealedChunk { reference: known.reference, hash, fresh: None }
                 }
                 None => {
-                    let (reference, range) = seal_one(&mut self.sealer, keys, plain, &mut self.sealed)?;
+                    let under = self.under(keys, number);
+                    let (reference, range) = seal_one(&mut self.sealer, keys, under, plain, &mut self.sealed)?;
                     self.learned.push(number);
                     SealedChunk { reference, hash, fresh: Some(range) }
                 }
@@ -176,10 +178,16 @@ impl Work {
         Ok(())
     }
 
+    /// Under what a chunk of the batch is sealed.
+    fn under(&self, keys: &crate::keys::Keys, number: usize) -> Under {
+        if self.batch.private.contains(&number) { Under::Own } else { keys.newest() }
+    }
+
     fn seal_these(&mut self, keys: &crate::keys::Keys, numbers: &[usize]) -> Result<(), RepoError> {
         for &number in numbers {
             let plain = &self.batch.data[self.batch.chunks[number].clone()];
-            let (reference, range) = seal_one(&mut self.sealer, keys, plain, &mut self.sealed)?;
+            let under = self.under(keys, number);
+            let (reference, range) = seal_one(&mut self.sealer, keys, under, plain, &mut self.sealed)?;
             let chunk = &mut self.chunks[number];
             chunk.reference = reference;
             chunk.fresh = Some(range);
@@ -191,11 +199,11 @@ impl Work {
 fn seal_one(
     sealer: &mut Sealer,
     keys: &crate::keys::Keys,
+    under: Under,
     plain: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(ChunkRef, std::ops::Range<usize>), RepoError> {
     let start = out.len();
-    let under = keys.newest();
     let reference = sealer.seal(keys.chunk_key(under)?, under, plain, out);
     Ok((reference, start..out.len()))
 }

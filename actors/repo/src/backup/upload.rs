@@ -1,8 +1,10 @@
 //! Writes objects: a few actors, each with one object in flight.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use protocol::{
-    format::pack::Row,
+    format::{pack::Row, segment::PackRow},
     ids::{LeaseId, Sha256},
     names::{ObjectKey, ObjectName},
 };
@@ -13,6 +15,7 @@ use crate::{
     backup::{
         assembly::{Ready, ReadyKind},
         crew::Load,
+        journal::{Journal, StoredPack},
         writer::WriterMessage,
     },
     context::Context,
@@ -23,6 +26,7 @@ use crate::{
 pub struct UploadArguments {
     pub context: Context,
     pub lease: LeaseId,
+    pub journal: Arc<dyn Journal>,
     pub writer: ActorRef<WriterMessage>,
     pub load: Load,
 }
@@ -43,8 +47,8 @@ pub enum StoredKind {
     Pack {
         /// Its chunks.
         rows: Vec<Row>,
-        /// Length of its table and trailer.
-        tail_len: u32,
+        /// Its name and lengths.
+        pack: PackRow,
     },
     /// A page of the reference list.
     Page,
@@ -80,7 +84,12 @@ impl Actor for Upload {
         state.context.objects.put(key(&state.context, &kind, name), bytes.clone()).await?;
         state.load.done(len);
         let kind = match kind {
-            ReadyKind::Pack { rows, tail_len } => StoredKind::Pack { rows, tail_len },
+            ReadyKind::Pack { rows, tail_len, trees } => {
+                // Here and not in the writer: what other uploads come to may end that first.
+                let pack = pack_row(name, len, tail_len);
+                state.journal.stored(StoredPack { pack, trees });
+                StoredKind::Pack { rows, pack }
+            }
             ReadyKind::Page => StoredKind::Page,
             ReadyKind::Segment => StoredKind::Segment(bytes),
         };
@@ -90,6 +99,11 @@ impl Actor for Upload {
         state.writer.send_message(stored).map_err(|_| RepoError::internal("the writer of the backup is gone"))?;
         Ok(())
     }
+}
+
+fn pack_row(name: ObjectName, len: u64, tail_len: u32) -> PackRow {
+    // Objects are below 4 GiB (`limits::OBJECT_BYTES_MAX`).
+    PackRow { name, len: len as u32, tail_len }
 }
 
 /// Names an object by its bytes.

@@ -10,7 +10,6 @@ use protocol::{
     format::{
         commit::{CommitBody, CommitObject},
         manifest::Manifest,
-        segment::{self, PackRow},
         tree::Blob,
     },
     ids::SnapshotId,
@@ -26,6 +25,7 @@ use crate::{
         batch::SealedBatch,
         crew::{self, Crew, Load},
         root::RootMessage,
+        segments::{self, PackContents},
         upload::{self, Stored, StoredKind, Upload, UploadArguments},
     },
     context::Context,
@@ -49,6 +49,10 @@ pub struct WriterArguments {
     pub job: Arc<BackupJob>,
     pub index: Arc<Index>,
     pub assembly: AssemblyArguments,
+    /// Segments of what dead leases left.
+    pub segments: Vec<ObjectName>,
+    /// Their bytes.
+    pub bytes_stored: u64,
     pub progress: Arc<Progress>,
     pub root: ActorRef<RootMessage>,
 }
@@ -70,9 +74,14 @@ pub struct WriterState {
     early: BTreeMap<u64, SealedBatch>,
     next: u64,
     in_flight: usize,
-    rows: Vec<(PackRow, Vec<protocol::format::pack::Row>)>,
+    /// Packs that are stored and in no segment yet, and how many rows they have.
+    rows: Vec<PackContents>,
     rows_count: usize,
+    /// Rows of all packs that were made, stored or not.
+    rows_made: usize,
     segments: Vec<ObjectName>,
+    /// Of the segments: those that were there at the start.
+    segments_left: usize,
     bytes_stored: u64,
     packs: u64,
     assembled: Option<Assembled>,
@@ -88,13 +97,14 @@ impl Actor for Writer {
         myself: ActorRef<WriterMessage>,
         arguments: WriterArguments,
     ) -> Result<WriterState, ActorProcessingErr> {
-        let WriterArguments { context, job, index, assembly, progress, root } = arguments;
+        let WriterArguments { context, job, index, assembly, segments, bytes_stored, progress, root } = arguments;
         let mut uploads = Crew::new();
         for _ in 0..job.uploads.clamp(1, limits::TRANSFERS_MAX) {
             let load = Load::default();
             let arguments = UploadArguments {
                 context: context.clone(),
                 lease: job.lease.id,
+                journal: job.journal.clone(),
                 writer: myself.clone(),
                 load: load.clone(),
             };
@@ -114,8 +124,10 @@ impl Actor for Writer {
             in_flight: 0,
             rows: Vec::new(),
             rows_count: 0,
-            segments: Vec::new(),
-            bytes_stored: 0,
+            rows_made: 0,
+            segments_left: segments.len(),
+            segments,
+            bytes_stored,
             packs: 0,
             assembled: None,
         })
@@ -185,8 +197,15 @@ impl WriterState {
     fn upload_all(&mut self, ready: Vec<Ready>) -> Result<(), RepoError> {
         for ready in ready {
             self.in_flight += 1;
+            if let ReadyKind::Pack { rows, .. } = &ready.kind {
+                self.rows_made += rows.len();
+            }
             let len = ready.bytes.len() as u64;
             self.uploads.give(ready, len)?;
+        }
+        // What is on its way when the walk is cut short must find room in this commit, too.
+        if self.segments_left + self.rows_made / limits::SEGMENT_ROWS_MAX >= limits::SEGMENTS_WIND_UP {
+            self.job.wind_up.cancel();
         }
         Ok(())
     }
@@ -196,11 +215,10 @@ impl WriterState {
         self.bytes_stored += stored.len;
         self.progress.bytes_moved.add(stored.len);
         match stored.kind {
-            StoredKind::Pack { rows, tail_len } => {
+            StoredKind::Pack { rows, pack } => {
                 self.packs += 1;
                 self.rows_count += rows.len();
-                // Objects are below 4 GiB (`limits::OBJECT_BYTES_MAX`).
-                self.rows.push((PackRow { name: stored.name, len: stored.len as u32, tail_len }, rows));
+                self.rows.push((pack, rows));
             }
             StoredKind::Segment(bytes) => {
                 self.index.add(stored.name, &bytes)?;
@@ -211,43 +229,26 @@ impl WriterState {
         Ok(())
     }
 
-    /// Makes an index segment of the packs stored so far and uploads it.
+    /// Makes an index segment of packs stored so far and uploads it.
     async fn segment(&mut self) -> Result<(), RepoError> {
         if self.segments.len() >= limits::SEGMENTS_PER_COMMIT_MAX {
-            return Err(RepoError::invalid("the backup has more chunks than one commit may add: split it"));
+            return Err(RepoError::internal("the backup went on although its commit was full"));
         }
-        let mut packs = std::mem::take(&mut self.rows);
-        self.rows_count = 0;
-        // Uploads end in any order; the segment does not depend on it.
-        packs.sort_unstable_by_key(|(pack, _)| pack.name);
+        let packs = segments::take(&mut self.rows, limits::SEGMENT_ROWS_MAX);
+        self.rows_count = self.rows.iter().map(|(_, rows)| rows.len()).sum();
         if let Some(assembly) = &mut self.assembly {
             assembly.settle(packs.iter().flat_map(|(_, rows)| rows).map(|row| &row.id));
         }
-        let keys = self.context.keys.clone();
-        let object_id = self.context.rng.array();
-        let bytes = self
-            .context
-            .run(move || {
-                let mut rows: Vec<segment::Row> = packs
-                    .iter()
-                    .zip(0..)
-                    .flat_map(|((_, rows), pack)| {
-                        rows.iter().map(move |row| segment::Row { id: row.id, pack, offset: row.offset, len: row.len })
-                    })
-                    .collect();
-                rows.sort_unstable();
-                rows.dedup_by_key(|row| row.id);
-                let packs = packs.into_iter().map(|(pack, _)| pack).collect();
-                let index_key = &keys.secrets.index;
-                segment::encode(keys.repository, keys.domain.id, packs, &rows, index_key, &object_id, &keys.signer)
-            })
-            .await;
-        self.upload_all(vec![Ready { kind: ReadyKind::Segment, bytes: bytes.into(), credit: None }])
+        let bytes = segments::encode(&self.context, packs).await;
+        self.upload_all(vec![Ready { kind: ReadyKind::Segment, bytes, credit: None }])
     }
 
     /// Writes the commit object and reports the outcome.
     async fn commit(&mut self) -> Result<(), RepoError> {
-        let Some(Assembled { root, list, mut stats, problems, .. }) = self.assembled.take() else { return Ok(()) };
+        let Some(Assembled { root, list, mut stats, problems, complete, .. }) = self.assembled.take() else {
+            return Ok(());
+        };
+        self.index.check_sample().await?;
         let (keys, job) = (&self.context.keys, &self.job);
         stats.bytes_stored = self.bytes_stored;
         stats.packs = self.packs;
@@ -258,6 +259,7 @@ impl WriterState {
             finished: self.context.clock.now(),
             description: job.description.clone(),
             tags: job.tags.clone(),
+            excludes: job.rules.describe(),
             program: job.program.clone(),
             root,
             stats,
@@ -271,7 +273,7 @@ impl WriterState {
             sequence: job.lease.sequence,
             previous: job.lease.previous,
             lineage: job.lease.lineage,
-            complete: true,
+            complete,
             list,
             segments: self.segments.clone(),
             bytes_stored: self.bytes_stored,

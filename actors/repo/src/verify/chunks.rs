@@ -1,136 +1,191 @@
-//! Checking the chunks of files: that each is where the index says, and whole.
+//! Checking chunks: that each is where the index says, and whole.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
+use futures_util::{StreamExt as _, stream};
 use protocol::{
-    format::{
-        chunk::ChunkRef,
-        pack::{Row, TRAILER_LEN, Trailer},
-        segment::PackRow,
-    },
+    format::{chunk::ChunkRef, pack::Row, segment::PackRow},
     ids::ChunkId,
 };
 
-use super::{Verifier, Wave, local};
-use crate::{error::RepoError, snapshot::Snapshot};
+use super::{
+    Verifier, local,
+    packs::read_table,
+    report::{Cost, Thing, culprit},
+    sample::Choice,
+};
+use crate::{error::RepoError, index::Home};
 
-/// Tables of contents kept in memory.
-const TABLES_KEPT: usize = 16;
-/// Chunks remembered as checked, so that snapshots that share them are checked
-/// once: 64 MiB. Beyond that they are checked again.
-const CHECKED_MAX: usize = 1 << 21;
+/// Chunks to be checked, and the files that need them.
+#[derive(Default)]
+pub struct Wave {
+    /// Chunks of files.
+    pub data: Vec<(ChunkRef, usize)>,
+    /// Chunks of trees, which were read and opened already.
+    pub trees: Vec<(ChunkId, usize)>,
+    /// Paths.
+    pub files: Vec<String>,
+    /// Plaintext of `data`.
+    pub len: usize,
+}
+
+/// A chunk that must be found.
+struct Wanted {
+    id: ChunkId,
+    file: usize,
+    /// Whether it is of a file, and not of a tree.
+    is_data: bool,
+}
 
 impl Verifier {
-    pub(super) async fn check(
-        &mut self,
-        wave: Wave,
-        listed: Option<&BTreeSet<ChunkId>>,
-        snapshot: &Snapshot,
-    ) -> Result<(), RepoError> {
-        if self.checked.len() + wave.chunks.len() > CHECKED_MAX {
-            self.checked.clear();
-        }
+    pub(super) async fn check(&mut self, wave: Wave) -> Result<(), RepoError> {
         let mut fresh: Vec<(ChunkRef, usize)> = Vec::new();
-        for (reference, file) in &wave.chunks {
-            self.listed(snapshot, listed, &reference.id, Some(&wave.files[*file]));
-            if self.checked.insert(reference.id) {
+        for (reference, file) in &wave.data {
+            self.expect_listed(&reference.id, Some(&wave.files[*file]));
+            if self.checked.insert(&reference.id) {
                 fresh.push((*reference, *file));
             }
         }
         self.report.chunks += fresh.len() as u64;
-        self.resolve(&fresh, &wave.files).await?;
-        if self.read_data {
-            self.read(&fresh, &wave.files).await?;
+        let mut wanted: Vec<Wanted> =
+            fresh.iter().map(|(reference, file)| Wanted { id: reference.id, file: *file, is_data: true }).collect();
+        for (id, file) in &wave.trees {
+            self.expect_listed(id, None);
+            if self.checked.insert(id) {
+                wanted.push(Wanted { id: *id, file: *file, is_data: false });
+            }
         }
-        for (reference, file) in &wave.chunks {
-            if let Some(object) = self.bad.get(&reference.id).cloned() {
-                self.damage(object, &RepoError::corrupt("damaged"), Some(&wave.files[*file]));
+        self.resolve(wanted, &wave.files).await?;
+        self.read(fresh, &wave.files).await?;
+        for (reference, file) in &wave.data {
+            if let Some(thing) = self.bad.get(&reference.id).cloned() {
+                self.damage(&thing, &RepoError::corrupt("damaged"), Cost::Files, Some(&wave.files[*file]));
             }
         }
         Ok(())
     }
 
-    fn blame(&mut self, id: ChunkId, object: String, error: &RepoError, file: &str) {
-        self.damage(object.clone(), error, Some(file));
-        self.bad.insert(id, object);
+    fn expect_listed(&mut self, id: &ChunkId, file: Option<&str>) {
+        if self.listed.as_ref().is_some_and(|listed| !listed.has(id)) {
+            let error = RepoError::corrupt(format!("chunk {id} is in the tree, but not in the list"));
+            let thing = Thing::Other(format!("reference list of snapshot {}", self.snapshot));
+            self.damage(&thing, &error, Cost::Nothing, file);
+        }
+    }
+
+    fn blame(&mut self, id: ChunkId, thing: Thing, error: &RepoError, file: &str) {
+        self.damage(&thing, error, Cost::Files, Some(file));
+        self.remember(id, thing);
+    }
+
+    fn remember(&mut self, id: ChunkId, thing: Thing) {
+        if self.bad.len() < super::BAD_MAX {
+            self.bad.insert(id, thing);
+        }
     }
 
     /// Finds the chunks in the index, and compares with the packs' own tables.
-    async fn resolve(&mut self, fresh: &[(ChunkRef, usize)], files: &[String]) -> Result<(), RepoError> {
-        // By id each block of the index is needed once, by place each table.
-        let mut by_id = fresh.to_vec();
-        by_id.sort_unstable_by_key(|(reference, _)| reference.id);
-        let mut homes = Vec::with_capacity(fresh.len());
-        for (reference, file) in by_id {
-            match self.index.find(&reference.id).await? {
-                Some(home) => homes.push((home, reference.id, file)),
+    async fn resolve(&mut self, wanted: Vec<Wanted>, files: &[String]) -> Result<(), RepoError> {
+        let ids: Vec<ChunkId> = wanted.iter().map(|wanted| wanted.id).collect();
+        let homes = self.index.find_all(&ids).await?;
+        let mut by_pack: BTreeMap<PackRow, Vec<(Home, Wanted)>> = BTreeMap::new();
+        for (chunk, home) in wanted.into_iter().zip(homes) {
+            match home {
+                Some(home) => by_pack.entry(home.pack).or_default().push((home, chunk)),
                 None => {
-                    let error = RepoError::corrupt("it is in no index segment");
-                    self.blame(reference.id, format!("chunk {}", reference.id), &error, &files[file]);
+                    let unreadable = self.index.damaged_so_far();
+                    let thing = culprit(&self.context.keys, &unreadable, &chunk.id.to_string());
+                    let error = match unreadable.into_iter().next() {
+                        Some((_, error)) => error,
+                        None => RepoError::corrupt("it is in no index segment"),
+                    };
+                    self.blame(chunk.id, thing, &error, &files[chunk.file]);
                 }
             }
         }
-        homes.sort_unstable_by_key(|(home, ..)| (home.pack.name, home.offset));
-        for (home, id, file) in homes {
-            let wanted = Row { id, offset: home.offset, len: home.len };
-            let error = match self.table(&home.pack).await {
+        let context = self.context.clone();
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            by_pack.into_iter().partition(|(pack, _)| self.tables.get(&pack.name).is_some());
+        for (pack, chunks) in known {
+            if let Some(rows) = self.tables.get(&pack.name) {
+                self.compare(&rows, chunks, files);
+            }
+        }
+        let mut tables = stream::iter(unknown)
+            .map(|(pack, chunks)| {
+                let context = &context;
+                async move { (pack, read_table(context, pack).await, chunks) }
+            })
+            .buffered(self.downloads);
+        while let Some((pack, table, chunks)) = tables.next().await {
+            self.report.packs += u64::from(self.met.insert(pack.name));
+            if chunks.iter().any(|(_, chunk)| chunk.is_data)
+                && self.chooser.choose(&pack.name, &*context.rng) == Choice::Chosen
+            {
+                self.report.reads(context.keys.pack(pack.name));
+            }
+            match table {
                 Ok(rows) => {
-                    let row = rows.binary_search_by_key(&home.offset, |row| row.offset).ok().map(|at| rows[at]);
-                    if row == Some(wanted) {
-                        continue;
-                    }
-                    RepoError::corrupt("its table of contents does not agree with the index")
+                    let rows = Arc::new(rows);
+                    self.tables.keep(pack.name, rows.clone());
+                    self.compare(&rows, chunks, files);
                 }
-                Err(error) if local(&error) => error,
+                Err(error) if local(&error) => {
+                    let thing = Thing::Object(context.keys.pack(pack.name));
+                    // The chunks may be whole all the same, if there is anything at all.
+                    let cost = if error.kind == crate::error::Kind::NotFound { Cost::Files } else { Cost::Nothing };
+                    for (_, chunk) in chunks {
+                        self.damage(&thing, &error, cost, Some(&files[chunk.file]));
+                        if cost == Cost::Files {
+                            self.remember(chunk.id, thing.clone());
+                        }
+                    }
+                }
                 Err(error) => return Err(error),
-            };
-            self.blame(id, self.context.keys.pack(home.pack.name).to_string(), &error, &files[file]);
+            }
         }
         Ok(())
     }
 
-    async fn table(&mut self, pack: &PackRow) -> Result<Arc<Vec<Row>>, RepoError> {
-        if let Some((_, rows)) = self.tables.iter().find(|(name, _)| *name == pack.name) {
-            return Ok(rows.clone());
+    fn compare(&mut self, rows: &[Row], chunks: Vec<(Home, Wanted)>, files: &[String]) {
+        for (home, Wanted { id, file, .. }) in chunks {
+            let wanted = Row { id, offset: home.offset, len: home.len };
+            let row = rows.binary_search_by_key(&home.offset, |row| row.offset).ok().map(|at| rows[at]);
+            if row != Some(wanted) {
+                let error = RepoError::corrupt("its table of contents does not agree with the index");
+                self.blame(id, Thing::Object(self.context.keys.pack(home.pack.name)), &error, &files[file]);
+            }
         }
-        let key = self.context.keys.pack(pack.name);
-        let len = u64::from(pack.len);
-        let start = len.saturating_sub(u64::from(pack.tail_len));
-        let tail = self.context.objects.get(&key, Some(start..len)).await?;
-        let fail = |error| RepoError::decoding(key, error);
-        let at = tail.len().saturating_sub(TRAILER_LEN);
-        let trailer = Trailer::decode(&tail[at..], len).map_err(fail)?;
-        if trailer.table.start != start {
-            return Err(RepoError::corrupt("its table of contents is not where the index says"));
-        }
-        let rows = Arc::new(trailer.open_table(&self.context.keys.secrets.index, &tail[..at]).map_err(fail)?);
-        if self.tables_read.insert(pack.name) {
-            self.report.packs += 1;
-        }
-        self.tables.push_back((pack.name, rows.clone()));
-        if self.tables.len() > TABLES_KEPT {
-            self.tables.pop_front();
-        }
-        Ok(rows)
     }
 
-    async fn read(&mut self, fresh: &[(ChunkRef, usize)], files: &[String]) -> Result<(), RepoError> {
-        let refs: Vec<ChunkRef> = fresh.iter().map(|(reference, _)| *reference).collect();
+    /// Fetches and opens the chunks that are in chosen packs.
+    async fn read(&mut self, fresh: Vec<(ChunkRef, usize)>, files: &[String]) -> Result<(), RepoError> {
+        if self.read_data == super::ReadData::Nothing {
+            return Ok(());
+        }
+        let ids: Vec<ChunkId> = fresh.iter().map(|(reference, _)| reference.id).collect();
+        let homes = self.index.find_all(&ids).await?;
+        let chosen = fresh.into_iter().zip(homes).filter_map(|(chunk, home)| {
+            let pack = home?.pack.name;
+            self.chooser.is_chosen(&pack).then_some((chunk, pack))
+        });
+        let chosen: Vec<_> = chosen.collect();
+        let refs: Vec<ChunkRef> = chosen.iter().map(|((reference, _), _)| *reference).collect();
         let mut fetched = self.fetcher.fetch(&refs).await?;
         self.progress.bytes_moved.add(fetched.bytes_fetched);
-        for (reference, file) in fresh {
+        for (pack, error) in std::mem::take(&mut fetched.damaged) {
+            self.damage(&Thing::Object(self.context.keys.pack(pack)), &error, Cost::Nothing, None);
+        }
+        for ((reference, file), pack) in chosen {
             match fetched.chunks.remove(&reference.id) {
                 Some(Ok(plain)) => {
                     self.report.bytes_read += plain.len() as u64;
                     self.progress.bytes.add(plain.len() as u64);
                 }
-                Some(Err(error)) if !self.bad.contains_key(&reference.id) => {
-                    let home = self.index.find(&reference.id).await?;
-                    let object = home.map(|home| self.context.keys.pack(home.pack.name).to_string());
-                    let object = object.unwrap_or_else(|| format!("chunk {}", reference.id));
-                    self.blame(reference.id, object, &error, &files[*file]);
+                Some(Err(error)) => {
+                    self.blame(reference.id, Thing::Object(self.context.keys.pack(pack)), &error, &files[file]);
                 }
-                _ => {}
+                None => {}
             }
         }
         Ok(())

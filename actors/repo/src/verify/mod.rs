@@ -9,10 +9,13 @@
 //! was not looked at.
 
 mod chunks;
+mod ids;
+mod packs;
 mod report;
+mod sample;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
 };
@@ -21,7 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use env::Cache;
 use protocol::{
-    format::{chunk::ChunkRef, content::Cursor, list::Page, pack::Row, tree::What},
+    format::{content::Cursor, list::Page, tree::What},
     ids::{ChunkId, SnapshotId},
     limits,
     names::ObjectName,
@@ -29,7 +32,17 @@ use protocol::{
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-pub use self::report::{Damage, VerifyReport};
+use self::{
+    chunks::Wave,
+    ids::{Checked, Listed},
+    packs::Tables,
+    report::{Damages, Thing},
+    sample::Chooser,
+};
+pub use self::{
+    report::{Cost, Damage, VerifyReport},
+    sample::ReadData,
+};
 use crate::{
     context::Context,
     error::{Kind, RepoError},
@@ -43,13 +56,8 @@ use crate::{
 
 /// Chunks checked together.
 const WAVE_CHUNKS: usize = 4096;
-/// Damages in a report.
-const DAMAGES_MAX: usize = 1000;
-/// Files named for one damage.
-const FILES_MAX: usize = 10;
-/// Ids of a reference list that are compared with the tree: 128 MiB. A longer list
-/// is read and opened, but not compared.
-const LISTED_MAX: usize = 4 << 20;
+/// Damaged chunks of which it is remembered what is to blame: 4 MiB.
+const BAD_MAX: usize = 32 << 10;
 
 /// What to verify.
 #[derive(Debug, Clone)]
@@ -58,8 +66,8 @@ pub struct VerifyJob {
     pub snapshots: Vec<ObjectName>,
     /// The segments in which their chunks are.
     pub segments: Segments,
-    /// Whether all data is read and opened too, not only what says where it is.
-    pub read_data: bool,
+    /// How much data is read and opened too, beyond what says where it is.
+    pub read: ReadData,
     /// Memory for chunks on their way, in bytes; at least `limits::MEMORY_BYTES_MIN`.
     pub memory_bytes: usize,
     /// Objects read at the same time.
@@ -90,32 +98,40 @@ pub async fn verify(context: Context, job: VerifyJob, progress: Arc<Progress>) -
 }
 
 async fn run(context: Context, job: VerifyJob, progress: Arc<Progress>) -> Result<VerifyReport, RepoError> {
-    let context = Context { cache: Arc::new(Bypass), ..context };
+    // Everything is looked at, whatever was found before.
+    let context = Context { cache: Arc::new(Bypass), distrust: Arc::default(), ..context };
     let index = Arc::new(Index::new(context.clone(), job.segments.clone()));
     let mut verifier = Verifier {
         trees: TreeReader::new(context.clone(), index.clone()).remembering(),
         fetcher: Fetcher::new(context.clone(), index.clone(), job.downloads),
+        chooser: Chooser::new(job.read, &*context.rng),
         context,
         index,
-        read_data: job.read_data,
-        wave_len: job.memory_bytes.max(limits::MEMORY_BYTES_MIN) / 4,
+        read_data: job.read,
+        downloads: job.downloads.clamp(1, limits::TRANSFERS_MAX),
+        // Sealed and open, and as much again for what the largest chunks overshoot.
+        wave_len: job.memory_bytes.max(limits::MEMORY_BYTES_MIN) / 6,
         progress,
         report: VerifyReport::default(),
-        damages: BTreeMap::new(),
-        checked: BTreeSet::new(),
+        damages: Damages::default(),
+        checked: Checked::default(),
+        listed: None,
+        snapshot: String::new(),
         bad: BTreeMap::new(),
-        tables: VecDeque::new(),
-        tables_read: BTreeSet::new(),
+        tables: Tables::default(),
+        met: BTreeSet::new(),
     };
-    let mut previous = None;
-    for object in &job.snapshots {
-        previous = verifier.snapshot(*object, previous).await?;
+    verifier.all(&job.snapshots).await?;
+    if let Some(pack) = verifier.chooser.choose_spare() {
+        verifier.again(&job.snapshots).await?;
+        verifier.report.reads(verifier.context.keys.pack(pack));
     }
     for (name, error) in verifier.index.damaged().await? {
-        let object = verifier.context.keys.segment(name).to_string();
-        verifier.damage(object, &error, None);
+        let thing = Thing::Object(verifier.context.keys.segment(name));
+        verifier.damage(&thing, &error, Cost::Nothing, None);
     }
-    Ok(verifier.finish())
+    verifier.damages.finish(&mut verifier.report);
+    Ok(verifier.report)
 }
 
 struct Verifier {
@@ -123,61 +139,61 @@ struct Verifier {
     index: Arc<Index>,
     trees: TreeReader,
     fetcher: Fetcher,
-    read_data: bool,
+    chooser: Chooser,
+    read_data: ReadData,
+    downloads: usize,
     wave_len: usize,
     progress: Arc<Progress>,
     report: VerifyReport,
-    damages: BTreeMap<String, Damage>,
-    checked: BTreeSet<ChunkId>,
-    /// Damaged chunks, and the object to blame.
-    bad: BTreeMap<ChunkId, String>,
-    tables: VecDeque<(ObjectName, Arc<Vec<Row>>)>,
-    tables_read: BTreeSet<ObjectName>,
-}
-
-/// Chunks to be checked, and the files that need them.
-#[derive(Default)]
-struct Wave {
-    chunks: Vec<(ChunkRef, usize)>,
-    files: Vec<String>,
-    len: usize,
+    damages: Damages,
+    checked: Checked,
+    /// The reference list of the snapshot at hand, and its short id.
+    listed: Option<Listed>,
+    snapshot: String,
+    /// Damaged chunks, and what is to blame.
+    bad: BTreeMap<ChunkId, Thing>,
+    tables: Tables,
+    /// Packs whose ends were read: 44 bytes for 16 MiB.
+    met: BTreeSet<ObjectName>,
 }
 
 impl Verifier {
-    fn finish(mut self) -> VerifyReport {
-        self.report.damages = self.damages.into_values().collect();
-        self.report
+    async fn all(&mut self, snapshots: &[ObjectName]) -> Result<(), RepoError> {
+        let mut previous = None;
+        for object in snapshots {
+            previous = self.snapshot(*object, previous).await?;
+        }
+        Ok(())
     }
 
-    fn damage(&mut self, object: String, error: &RepoError, file: Option<&str>) {
-        if !self.damages.contains_key(&object) {
-            self.report.damages_count += 1;
+    /// Goes through everything once more, for the data of a pack that was chosen late.
+    async fn again(&mut self, snapshots: &[ObjectName]) -> Result<(), RepoError> {
+        let first = std::mem::take(&mut self.report);
+        self.checked.clear();
+        self.all(snapshots).await?;
+        let VerifyReport { bytes_read, .. } = self.report;
+        self.report = VerifyReport { bytes_read, ..first };
+        Ok(())
+    }
+
+    fn damage(&mut self, thing: &Thing, error: &RepoError, cost: Cost, file: Option<&str>) {
+        if self.damages.add(thing, error, cost, file) {
             self.progress.problems.add(1);
-            if self.damages.len() < DAMAGES_MAX {
-                let reason = error.told();
-                self.damages.insert(object.clone(), Damage { object: object.clone(), reason, files: Vec::new() });
-            }
-        }
-        if let (Some(damage), Some(file)) = (self.damages.get_mut(&object), file)
-            && damage.files.len() < FILES_MAX
-            && !damage.files.iter().any(|known| known == file)
-        {
-            damage.files.push(file.into());
         }
     }
 
-    /// Verifies one snapshot; returns its id if it could be read.
+    /// Verifies one snapshot; returns it if it could be read.
     async fn snapshot(
         &mut self,
         object: ObjectName,
         previous: Option<Snapshot>,
     ) -> Result<Option<Snapshot>, RepoError> {
         self.report.snapshots += 1;
-        let name = self.context.keys.commit(object).to_string();
+        let thing = Thing::Object(self.context.keys.commit(object));
         let snapshot = match snapshot::show(&self.context, object).await {
             Ok(snapshot) => snapshot,
             Err(error) if local(&error) => {
-                self.damage(name, &error, None);
+                self.damage(&thing, &error, Cost::Snapshot, None);
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -190,21 +206,22 @@ impl Verifier {
                 "it does not follow snapshot {} as its place in the chain says",
                 SnapshotId(previous.object.hash.0).short()
             ));
-            self.damage(name, &error, None);
+            self.damage(&thing, &error, Cost::Nothing, None);
         }
-        let listed = self.list(&snapshot).await?;
-        self.tree(&snapshot, listed.as_ref()).await?;
+        self.snapshot = snapshot.id.short();
+        self.listed = self.list(&snapshot).await?;
+        self.tree(&snapshot).await?;
         Ok(Some(snapshot))
     }
 
     /// Reads the reference list. None if it is damaged, or too long to compare.
-    async fn list(&mut self, snapshot: &Snapshot) -> Result<Option<BTreeSet<ChunkId>>, RepoError> {
-        let mut listed = BTreeSet::new();
-        let Some(root) = snapshot.commit.list else { return Ok(Some(listed)) };
+    async fn list(&mut self, snapshot: &Snapshot) -> Result<Option<Listed>, RepoError> {
+        let mut listed = Listed::default();
+        let Some(root) = snapshot.commit.list else { return Ok(listed.finish()) };
         let leaves = match snapshot::list_leaves(&self.context, root).await {
             Ok(leaves) => leaves,
             Err(error) if local(&error) => {
-                self.damage(self.context.keys.refs(root).to_string(), &error, None);
+                self.damage(&Thing::Object(self.context.keys.refs(root)), &error, Cost::Nothing, None);
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -212,16 +229,15 @@ impl Verifier {
         let mut whole = true;
         for leaf in leaves {
             match self.leaf(leaf).await {
-                Ok(ids) if listed.len() + ids.len() <= LISTED_MAX => listed.extend(ids),
-                Ok(_) => whole = false,
+                Ok(ids) => listed.extend(&ids),
                 Err(error) if local(&error) => {
                     whole = false;
-                    self.damage(self.context.keys.refs(leaf).to_string(), &error, None);
+                    self.damage(&Thing::Object(self.context.keys.refs(leaf)), &error, Cost::Nothing, None);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(if whole { Some(listed) } else { None })
+        Ok(if whole { listed.finish() } else { None })
     }
 
     async fn leaf(&self, name: ObjectName) -> Result<Vec<ChunkId>, RepoError> {
@@ -236,81 +252,96 @@ impl Verifier {
         }
     }
 
-    async fn tree(&mut self, snapshot: &Snapshot, listed: Option<&BTreeSet<ChunkId>>) -> Result<(), RepoError> {
+    async fn tree(&mut self, snapshot: &Snapshot) -> Result<(), RepoError> {
         let mut walk = Walk::new("/".into(), snapshot.manifest.root.clone());
         let mut wave = Wave::default();
         while let Some(event) = walk.next(&self.trees).await? {
             match event {
-                Event::Enter(..) => {
+                Event::Enter(path, _) => {
                     self.report.entries += 1;
                     self.progress.directories.add(1);
+                    self.take_trees(&mut wave, &path);
                 }
                 Event::Other(path, entry) => {
                     self.report.entries += 1;
                     self.progress.files.add(1);
+                    self.take_trees(&mut wave, &path);
                     if let What::File { len, content } = entry.what {
                         self.file(&path, len, Cursor::new(content), &mut wave).await?;
                     }
                 }
-                Event::Leave(..) => {}
+                Event::Leave(path) => self.take_trees(&mut wave, &path),
                 Event::Damaged(path, error) => {
                     let file = path.to_string_lossy();
-                    self.damage(format!("tree of {file}"), &error, Some(&file));
+                    let thing = Thing::Other(format!("tree of {file}"));
+                    self.damage(&thing, &error, Cost::Files, Some(&file));
                 }
             }
-            self.read_trees(snapshot, listed);
-            if wave.len >= self.wave_len || wave.chunks.len() >= WAVE_CHUNKS {
-                self.check(std::mem::take(&mut wave), listed, snapshot).await?;
-            }
+            self.flush(&mut wave).await?;
         }
-        self.read_trees(snapshot, listed);
-        self.check(wave, listed, snapshot).await
+        self.check(wave).await
     }
 
-    fn read_trees(&mut self, snapshot: &Snapshot, listed: Option<&BTreeSet<ChunkId>>) {
-        for id in self.trees.take_read() {
-            self.report.trees += 1;
-            self.listed(snapshot, listed, &id, None);
+    /// Checks a wave when it is full.
+    async fn flush(&mut self, wave: &mut Wave) -> Result<(), RepoError> {
+        if wave.len >= self.wave_len || wave.data.len() + wave.trees.len() + wave.files.len() >= WAVE_CHUNKS {
+            self.check(std::mem::take(wave)).await?;
         }
+        Ok(())
     }
 
-    fn listed(&mut self, snapshot: &Snapshot, listed: Option<&BTreeSet<ChunkId>>, id: &ChunkId, file: Option<&str>) {
-        if listed.is_some_and(|listed| !listed.contains(id)) {
-            let error = RepoError::corrupt(format!("chunk {id} is in the tree, but not in the list"));
-            self.damage(format!("reference list of snapshot {}", snapshot.id.short()), &error, file);
+    /// Notes the chunks of trees that were read on the way to a path.
+    fn take_trees(&mut self, wave: &mut Wave, path: &Path) {
+        let read = self.trees.take_read();
+        if read.is_empty() {
+            return;
         }
+        self.report.trees += read.len() as u64;
+        let number = wave.files.len();
+        wave.files.push(path.to_string_lossy().into_owned());
+        wave.trees.extend(read.into_iter().map(|id| (id, number)));
     }
 
     async fn file(&mut self, path: &Path, len: u64, mut cursor: Cursor, wave: &mut Wave) -> Result<(), RepoError> {
         let file = path.to_string_lossy().into_owned();
-        let number = wave.files.len();
         let mut sum = 0;
+        wave.files.push(file.clone());
         loop {
             match self.trees.next_chunk(&mut cursor).await {
                 Ok(Some(reference)) => {
                     sum += u64::from(reference.len);
+                    if reference.is_hole() {
+                        continue;
+                    }
+                    self.flush(wave).await?;
+                    if wave.files.is_empty() {
+                        wave.files.push(file.clone());
+                    }
                     wave.len += reference.len as usize;
-                    wave.chunks.push((reference, number));
+                    wave.data.push((reference, wave.files.len() - 1));
                 }
                 Ok(None) if sum == len => break,
                 Ok(None) => {
                     let error = RepoError::corrupt(format!("its chunks have {sum} bytes, the file {len}"));
-                    self.damage(format!("entry of {file}"), &error, Some(&file));
+                    let thing = Thing::Other(format!("entry of {file}"));
+                    self.damage(&thing, &error, Cost::Files, Some(&file));
                     break;
                 }
                 Err(error) if local(&error) => {
-                    self.damage(format!("list of chunks of {file}"), &error, Some(&file));
+                    let thing = Thing::Other(format!("list of chunks of {file}"));
+                    self.damage(&thing, &error, Cost::Files, Some(&file));
                     break;
                 }
                 Err(error) => return Err(error),
             }
         }
-        wave.files.push(file);
+        self.take_trees(wave, path);
         Ok(())
     }
 }
 
-/// Whether an error is about the object that was read, not about the whole store.
+/// Whether an error is about the object that was read, not about the whole store. A
+/// version that is not known may as well be a damaged byte: it is named like one.
 fn local(error: &RepoError) -> bool {
-    matches!(error.kind, Kind::Corrupt | Kind::NotFound)
+    matches!(error.kind, Kind::Corrupt | Kind::NotFound | Kind::Invalid)
 }

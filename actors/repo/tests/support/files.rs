@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     io,
+    ops::Range,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
     sync::{
@@ -14,14 +15,18 @@ use std::{
 
 use env::{
     Files,
-    files::{Attributes, FileTime, Kind, Metadata, SourceFile, TargetFile},
+    files::{Attributes, FileTime, Kind, Metadata, Names, SourceFile, TargetFile, Xattr},
 };
+use protocol::format::tree::Blob;
+
+use super::data::Data;
 
 #[derive(Debug, Clone)]
 struct Inode {
     metadata: Metadata,
-    data: Arc<Vec<u8>>,
+    data: Arc<Data>,
     target: OsString,
+    xattrs: Vec<Xattr>,
 }
 
 #[derive(Default)]
@@ -32,7 +37,25 @@ struct Tree {
     /// Grows with every change, so that no two changes have the same ctime.
     now: i64,
     unreadable: BTreeSet<PathBuf>,
-    grows: BTreeSet<PathBuf>,
+    /// What happens to files while they are read, and how often it still does.
+    happenings: BTreeMap<PathBuf, (u32, Happening)>,
+    /// Names that directories tell, although nothing has them any more.
+    ghosts: BTreeSet<PathBuf>,
+}
+
+/// What happens to a file while it is read.
+#[derive(Debug, Clone, Copy)]
+pub enum Happening {
+    /// Something is written to it.
+    Touched,
+    /// It becomes longer by so many bytes.
+    Grows(usize),
+    /// It is cut to this length.
+    Shrinks(u64),
+    /// Its name is taken away.
+    Vanishes,
+    /// It cannot be read on.
+    Breaks,
 }
 
 /// The file system.
@@ -50,8 +73,10 @@ pub struct Seen {
     pub owner: (u32, u32),
     pub mtime: FileTime,
     pub links: u64,
-    pub data: Arc<Vec<u8>>,
+    pub rdev: u64,
+    pub data: Arc<Data>,
     pub target: OsString,
+    pub xattrs: Vec<Xattr>,
 }
 
 impl MemoryFiles {
@@ -70,6 +95,7 @@ impl MemoryFiles {
         let metadata = Metadata {
             kind,
             len: data.len() as u64,
+            allocated: (data.len() as u64).next_multiple_of(4096),
             mode: if kind == Kind::Directory { 0o755 } else { 0o644 },
             uid: 1000,
             gid: 1000,
@@ -80,7 +106,7 @@ impl MemoryFiles {
             links: 1,
             rdev: 0,
         };
-        tree.inodes.insert(inode, Inode { metadata, data: Arc::new(data), target });
+        tree.inodes.insert(inode, Inode { metadata, data: Arc::new(Data::new(&data)), target, xattrs: Vec::new() });
         if let Some(old) = tree.names.insert(path.as_ref().into(), inode) {
             tree.inodes.remove(&old);
         }
@@ -104,14 +130,36 @@ impl MemoryFiles {
         let now = FileTime { secs: tree.now, nanos: 5 };
         if let Some(inode) = tree.names.get(path.as_ref()).copied() {
             let inode = tree.inodes.get_mut(&inode).unwrap();
-            inode.data = Arc::new(data.into());
-            inode.metadata.len = inode.data.len() as u64;
+            inode.put(Data::new(&data.into()));
             inode.metadata.mtime = now;
             inode.metadata.ctime = now;
             return;
         }
         drop(tree);
         self.add(path, Kind::File, data.into(), OsString::new());
+    }
+
+    /// Writes a file of this length that is a hole but for these pieces.
+    pub fn write_sparse(&self, path: impl AsRef<Path>, len: u64, pieces: &[(u64, Vec<u8>)]) {
+        self.write(&path, "");
+        let mut data = Data::default();
+        pieces.iter().for_each(|(offset, bytes)| data.write(*offset, bytes));
+        data.set_len(len);
+        let mut tree = self.tree.lock().unwrap();
+        let inode = tree.names[path.as_ref()];
+        tree.inodes.get_mut(&inode).unwrap().put(data);
+    }
+
+    /// Sets an extended attribute.
+    pub fn label(&self, path: impl AsRef<Path>, name: &str, value: impl Into<Vec<u8>>) {
+        let mut tree = self.tree.lock().unwrap();
+        tree.now += 1;
+        let (inode, now) = (tree.names[path.as_ref()], FileTime { secs: tree.now, nanos: 6 });
+        let inode = tree.inodes.get_mut(&inode).unwrap();
+        inode.metadata.ctime = now;
+        inode.xattrs.retain(|xattr| xattr.name.0 != name.as_bytes());
+        inode.xattrs.push(Xattr { name: Blob(name.into()), value: Blob(value.into()) });
+        inode.xattrs.sort();
     }
 
     pub fn link(&self, target: &str, path: impl AsRef<Path>) {
@@ -134,7 +182,7 @@ impl MemoryFiles {
 
     pub fn read(&self, path: impl AsRef<Path>) -> Vec<u8> {
         let tree = self.tree.lock().unwrap();
-        tree.inodes[&tree.names[path.as_ref()]].data.to_vec()
+        tree.inodes[&tree.names[path.as_ref()]].data.bytes()
     }
 
     /// Makes reading fail.
@@ -142,9 +190,14 @@ impl MemoryFiles {
         self.tree.lock().unwrap().unreadable.insert(path.as_ref().into());
     }
 
-    /// Makes the file change whenever it is read.
-    pub fn grow_when_read(&self, path: impl AsRef<Path>) {
-        self.tree.lock().unwrap().grows.insert(path.as_ref().into());
+    /// Has something happen to a file when its start is read, so often.
+    pub fn when_read(&self, path: impl AsRef<Path>, times: u32, happening: Happening) {
+        self.tree.lock().unwrap().happenings.insert(path.as_ref().into(), (times, happening));
+    }
+
+    /// Lets a name be listed that nothing has.
+    pub fn haunt(&self, path: impl AsRef<Path>) {
+        self.tree.lock().unwrap().ghosts.insert(path.as_ref().into());
     }
 
     pub fn opens(&self) -> usize {
@@ -159,9 +212,9 @@ impl MemoryFiles {
             .filter_map(|(path, inode)| Some((path.strip_prefix(&below).ok()?.to_path_buf(), &tree.inodes[inode])))
             .filter(|(path, _)| !path.as_os_str().is_empty())
             .map(|(path, inode)| {
-                let Metadata { kind, mode, uid, gid, mtime, links, .. } = inode.metadata;
-                let (data, target) = (inode.data.clone(), inode.target.clone());
-                (path, Seen { kind, mode, owner: (uid, gid), mtime, links, data, target })
+                let Metadata { kind, mode, uid, gid, mtime, links, rdev, .. } = inode.metadata;
+                let (data, target, xattrs) = (inode.data.clone(), inode.target.clone(), inode.xattrs.clone());
+                (path, Seen { kind, mode, owner: (uid, gid), mtime, links, rdev, data, target, xattrs })
             })
             .collect()
     }
@@ -186,11 +239,48 @@ impl MemoryFiles {
     }
 }
 
+impl Inode {
+    fn put(&mut self, data: Data) {
+        (self.metadata.len, self.metadata.allocated) = (data.len, data.allocated());
+        self.data = Arc::new(data);
+    }
+}
+
 struct Reading {
     files: MemoryFiles,
+    path: PathBuf,
     inode: u64,
-    at: usize,
-    grows: bool,
+    at: u64,
+}
+
+impl Reading {
+    fn happen(&self) -> io::Result<()> {
+        let mut tree = self.files.tree.lock().unwrap();
+        let happening = match tree.happenings.get_mut(&self.path) {
+            Some((times @ 1.., happening)) => {
+                *times -= 1;
+                *happening
+            }
+            _ => return Ok(()),
+        };
+        tree.now += 1;
+        let now = FileTime { secs: tree.now, nanos: 7 };
+        if matches!(happening, Happening::Vanishes) {
+            tree.names.remove(&self.path);
+        }
+        let inode = tree.inodes.get_mut(&self.inode).unwrap();
+        inode.metadata.ctime = now;
+        let mut data = (*inode.data).clone();
+        match happening {
+            Happening::Touched => inode.metadata.mtime = now,
+            Happening::Grows(more) => data.write(data.len, &vec![b'+'; more]),
+            Happening::Shrinks(len) => data.set_len(len),
+            Happening::Vanishes => inode.metadata.links -= 1,
+            Happening::Breaks => return Err(io::Error::other("the disk is broken")),
+        }
+        inode.put(data);
+        Ok(())
+    }
 }
 
 impl SourceFile for Reading {
@@ -198,41 +288,41 @@ impl SourceFile for Reading {
         Ok(self.files.tree.lock().unwrap().inodes[&self.inode].metadata.clone())
     }
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut tree = self.files.tree.lock().unwrap();
-        let inode = tree.inodes.get_mut(&self.inode).unwrap();
-        if self.grows {
-            inode.metadata.mtime.nanos += 1;
+        if self.at == 0 {
+            self.happen()?;
         }
-        // Short reads are allowed, so there are some.
-        let len = buffer.len().min(inode.data.len() - self.at).min(100_000);
-        buffer[..len].copy_from_slice(&inode.data[self.at..self.at + len]);
-        self.at += len;
+        let data = self.files.tree.lock().unwrap().inodes[&self.inode].data.clone();
+        let len = data.read(self.at, buffer);
+        self.at += len as u64;
         Ok(len)
+    }
+    fn data_after(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        Ok(self.files.tree.lock().unwrap().inodes[&self.inode].data.data_after(offset))
+    }
+    fn seek(&mut self, offset: u64) {
+        self.at = offset;
+    }
+    fn xattrs(&self) -> io::Result<Vec<Xattr>> {
+        Ok(self.files.tree.lock().unwrap().inodes[&self.inode].xattrs.clone())
     }
 }
 
 struct Writing {
     files: MemoryFiles,
     path: PathBuf,
-    data: Vec<u8>,
+    data: Data,
 }
 
 impl TargetFile for Writing {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let end = offset as usize + bytes.len();
-        if self.data.len() < end {
-            self.data.resize(end, 0);
-        }
-        self.data[offset as usize..end].copy_from_slice(bytes);
+        self.data.write(offset, bytes);
         Ok(())
     }
     fn finish(mut self: Box<Self>, len: u64, attributes: &Attributes) -> io::Result<()> {
-        self.data.resize(len as usize, 0);
+        self.data.set_len(len);
         let mut tree = self.files.tree.lock().unwrap();
         let inode = tree.names[&self.path];
-        let inode = tree.inodes.get_mut(&inode).unwrap();
-        inode.metadata.len = len;
-        inode.data = Arc::new(std::mem::take(&mut self.data));
+        tree.inodes.get_mut(&inode).unwrap().put(std::mem::take(&mut self.data));
         drop(tree);
         self.files.set_attributes(&self.path, attributes)
     }
@@ -244,15 +334,16 @@ impl Files for MemoryFiles {
         let inode = tree.names.get(path).ok_or_else(Self::missing)?;
         Ok(tree.inodes[inode].metadata.clone())
     }
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
+    fn read_dir(&self, path: &Path) -> io::Result<Names> {
         let tree = self.tree.lock().unwrap();
         if tree.unreadable.contains(path) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         // Backwards: callers may not rely on any order.
         let below = tree.names.range(path.to_path_buf()..).take_while(|(name, _)| name.starts_with(path));
-        let children = below.map(|(name, _)| name).filter(|name| name.parent() == Some(path)).collect::<Vec<_>>();
-        Ok(children.into_iter().rev().map(|name| name.file_name().unwrap().to_os_string()).collect())
+        let names = below.map(|(name, _)| name).chain(&tree.ghosts);
+        let children = names.filter(|name| name.parent() == Some(path)).collect::<Vec<_>>();
+        Ok(children.into_iter().rev().map(|name| name.file_name().unwrap()).collect())
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn SourceFile>> {
         self.opens.fetch_add(1, Ordering::SeqCst);
@@ -261,19 +352,29 @@ impl Files for MemoryFiles {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let inode = *tree.names.get(path).ok_or_else(Self::missing)?;
-        Ok(Box::new(Reading { files: self.clone(), inode, at: 0, grows: tree.grows.contains(path) }))
+        Ok(Box::new(Reading { files: self.clone(), path: path.into(), inode, at: 0 }))
     }
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         let tree = self.tree.lock().unwrap();
         let inode = tree.names.get(path).ok_or_else(Self::missing)?;
         Ok(tree.inodes[inode].target.clone().into())
     }
+    fn xattrs(&self, path: &Path) -> io::Result<Vec<Xattr>> {
+        let tree = self.tree.lock().unwrap();
+        let inode = tree.names.get(path).ok_or_else(Self::missing)?;
+        Ok(tree.inodes[inode].xattrs.clone())
+    }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.make(path, Kind::Directory, OsString::new()).map(drop)
     }
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn TargetFile>> {
         self.make(path, Kind::File, OsString::new())?;
-        Ok(Box::new(Writing { files: self.clone(), path: path.into(), data: Vec::new() }))
+        Ok(Box::new(Writing { files: self.clone(), path: path.into(), data: Data::default() }))
+    }
+    fn create_node(&self, path: &Path, kind: Kind, rdev: u64) -> io::Result<()> {
+        self.make(path, kind, OsString::new())?;
+        self.change(path, |metadata| metadata.rdev = rdev);
+        Ok(())
     }
     fn symlink(&self, target: &OsStr, path: &Path) -> io::Result<()> {
         self.make(path, Kind::Symlink, target.to_os_string()).map(drop)
@@ -305,6 +406,9 @@ impl Files for MemoryFiles {
             }
             metadata.mtime = attributes.mtime;
         });
+        let mut tree = self.tree.lock().unwrap();
+        let inode = tree.names[path];
+        tree.inodes.get_mut(&inode).unwrap().xattrs = attributes.xattrs.clone();
         Ok(())
     }
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! A small world in memory: files, a store, a cache, and clocks that stand still.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses a part of it")]
 
+pub mod data;
 pub mod files;
 
 use std::{
@@ -25,8 +26,8 @@ use protocol::{
     time::UnixMillis,
 };
 use repo::{
-    BackupJob, CancellationToken, Context, Keys, Kind, Objects, Outcome, Progress, RepoError, RestoreJob,
-    RestoreOutcome, Segments, VerifyJob, VerifyReport,
+    BackupJob, CancellationToken, Context, Keys, Kind, NoJournal, Objects, Outcome, Overwrite, Progress, ReadData,
+    RepoError, RestoreJob, RestoreOptions, RestoreOutcome, Rules, Segments, VerifyJob, VerifyReport,
 };
 use sha2::Digest as _;
 
@@ -199,6 +200,7 @@ impl World {
             blocking: Arc::new(Inline),
             objects: objects.clone(),
             keys: Arc::new(keys),
+            distrust: Arc::default(),
         };
         Self { files, objects, cache, clock, context, history: Vec::new() }
     }
@@ -212,9 +214,21 @@ impl World {
             domain: DomainId([2; 16]),
             granted: UnixMillis(START_MS),
             expires: UnixMillis(START_MS + 1),
-            view: View { epoch: 0, index: number, own: self.segments().own, shared: Vec::new() },
-            parent: self.history.last().map(|last| ParentSnapshot { id: last.snapshot, object: last.facts.object }),
-            parent_complete: None,
+            view: View {
+                epoch: 0,
+                index: number,
+                own: self.segments().own,
+                shared: Vec::new(),
+                left: Vec::new(),
+                condemned: Vec::new(),
+            },
+            parent: self.history.last().map(parent),
+            parent_complete: match self.history.last() {
+                Some(last) if !last.facts.complete => {
+                    self.history.iter().rev().find(|outcome| outcome.facts.complete).map(parent)
+                }
+                _ => None,
+            },
             lineage: LineageId([5; 16]),
             previous: self.history.last().map(|last| last.snapshot),
             sequence: number,
@@ -223,12 +237,14 @@ impl World {
 
     pub fn segments(&self) -> Segments {
         let own = self.history.iter().flat_map(|outcome| outcome.facts.segments.iter().copied()).collect();
-        Segments { own, shared: Vec::new() }
+        Segments { own, ..Segments::default() }
     }
 
     pub fn job(&self, sources: &[&str]) -> BackupJob {
         BackupJob {
             sources: sources.iter().map(Into::into).collect(),
+            rules: Rules::default(),
+            stream: None,
             lease: self.lease(),
             host: "nest".into(),
             description: "a test".into(),
@@ -237,6 +253,10 @@ impl World {
             started: UnixMillis(START_MS),
             memory_bytes: 128 << 20,
             uploads: 3,
+            left: Vec::new(),
+            journal: Arc::new(NoJournal),
+            wind_up: CancellationToken::new(),
+            part_bytes: u64::MAX,
             cancel: CancellationToken::new(),
         }
     }
@@ -259,11 +279,18 @@ impl World {
             segments: self.segments(),
             path: path.map(Into::into),
             target: target.into(),
-            overwrite: false,
+            options: RestoreOptions::default(),
             memory_bytes: 96 << 20,
             downloads: 4,
             cancel: CancellationToken::new(),
         }
+    }
+
+    /// Restores over what is there.
+    pub async fn restore_over(&self, path: Option<&str>, target: &str, overwrite: Overwrite) -> RestoreOutcome {
+        let mut job = self.restore_job(path, target);
+        job.options.overwrite = overwrite;
+        repo::restore(self.context.clone(), job, Arc::new(Progress::default())).await.unwrap()
     }
 
     pub async fn restore(&self, path: Option<&str>, target: &str) -> Result<RestoreOutcome, RepoError> {
@@ -274,13 +301,17 @@ impl World {
         let job = VerifyJob {
             snapshots: self.history.iter().map(|outcome| outcome.facts.object).collect(),
             segments: self.segments(),
-            read_data,
+            read: if read_data { ReadData::All } else { ReadData::Nothing },
             memory_bytes: 96 << 20,
             downloads: 4,
             cancel: CancellationToken::new(),
         };
         repo::verify(self.context.clone(), job, Arc::new(Progress::default())).await.unwrap()
     }
+}
+
+fn parent(outcome: &Outcome) -> ParentSnapshot {
+    ParentSnapshot { id: outcome.snapshot, object: outcome.facts.object, epoch: 0 }
 }
 
 /// Bytes that do not compress, the same for the same seed.

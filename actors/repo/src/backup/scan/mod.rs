@@ -4,10 +4,14 @@
 //! itself between steps. What it needs of the parent snapshot or the cache it
 //! asks for, and goes on when that was supplied.
 //!
-//! Invariant: no step fails. What cannot be read is a problem of that path alone.
+//! Invariant: what cannot be read is a problem of that path alone. Only a stream, which
+//! nobody can read again, fails as a whole.
 
+mod frame;
+mod links;
 mod reading;
 mod taking;
+mod walking;
 
 use std::{
     collections::BTreeSet,
@@ -18,31 +22,35 @@ use std::{
 
 use env::{
     Clock, Files,
-    files::{Kind, Metadata},
+    files::{Metadata, SourceFile, Xattr},
 };
 use protocol::{
     format::{
         chunk::ChunkRef,
         content::Content,
-        tree::{Attributes, Blob, Entry, What},
+        tree::{Attributes, Blob, Entry},
     },
     limits,
 };
+use tokio_util::sync::CancellationToken;
 
 use self::{
+    frame::{Frame, Patterns, Within},
+    links::Links,
     reading::Open,
-    taking::{Taking, unchanged},
+    taking::Taking,
 };
 use crate::{
     backup::{
-        batch::{Batch, Item},
-        parent::{Lookup, ParentDirectory},
+        batch::{Batch, Item, Skipped},
         plan::Plan,
+        rules::{Matcher, Rules},
     },
     buffers::Buffers,
     chunker::Cutter,
+    error::RepoError,
+    index::Suspects,
     keys::Keys,
-    paths,
     problems::Problems,
     progress::Progress,
 };
@@ -57,6 +65,8 @@ pub enum Step {
     Batch(Batch),
     /// Something must be supplied before the next step.
     Need(Need),
+    /// The backup is to end with this: a stream broke.
+    Failed(RepoError),
 }
 
 /// What the walk cannot get by itself.
@@ -86,6 +96,26 @@ pub enum Supply {
     Hints,
 }
 
+/// What a walk is given.
+pub struct ScannerArguments {
+    pub files: Arc<dyn Files>,
+    pub clock: Arc<dyn Clock>,
+    pub keys: Arc<Keys>,
+    pub cutter: Cutter,
+    pub buffers: Arc<Buffers>,
+    pub progress: Arc<Progress>,
+    /// What is walked.
+    pub plan: Plan,
+    /// What is left out.
+    pub rules: Rules,
+    /// The root directories of the parent snapshots, the newest first.
+    pub parents: Vec<Content>,
+    /// Chunks of the parents that were lost since.
+    pub suspects: Arc<Suspects>,
+    /// The walk ends before its time once this says so.
+    pub wind_up: CancellationToken,
+}
+
 /// The walk.
 pub struct Scanner {
     files: Arc<dyn Files>,
@@ -94,36 +124,30 @@ pub struct Scanner {
     cutter: Cutter,
     buffers: Arc<Buffers>,
     progress: Arc<Progress>,
+    rules: Rules,
+    matcher: Matcher,
+    /// The directory being walked.
+    path: PathBuf,
     stack: Vec<Frame>,
+    /// The source that is being walked; none on the way to one.
+    within: Option<Within>,
+    /// The patterns that were found in directories on the way, the deepest last.
+    patterns: Vec<Patterns>,
     open: Option<Open>,
     taking: Option<Taking>,
-    links: BTreeSet<(u64, u64)>,
+    links: Links,
+    suspects: Arc<Suspects>,
+    skipped: Skipped,
     filling: Batch,
     filled: usize,
     ended: bool,
-}
-
-/// A directory being walked.
-struct Frame {
-    path: PathBuf,
-    names: std::iter::Peekable<std::vec::IntoIter<(Blob, Plan)>>,
-    /// Whether the names are a person's, not the directory's own.
-    named: bool,
-    parent: Option<ParentDirectory>,
+    wind_up: CancellationToken,
 }
 
 impl Scanner {
-    /// A walk of what `plan` says, along the root directory of the parent snapshot.
-    pub fn new(
-        files: Arc<dyn Files>,
-        clock: Arc<dyn Clock>,
-        keys: Arc<Keys>,
-        cutter: Cutter,
-        buffers: Arc<Buffers>,
-        progress: Arc<Progress>,
-        plan: Plan,
-        parent: Option<Content>,
-    ) -> Self {
+    /// At the start of the walk.
+    pub fn new(arguments: ScannerArguments) -> Result<Self, RepoError> {
+        let ScannerArguments { files, clock, keys, cutter, buffers, progress, plan, rules, parents, .. } = arguments;
         let mut scanner = Self {
             files,
             clock,
@@ -131,16 +155,32 @@ impl Scanner {
             cutter,
             buffers,
             progress,
+            matcher: rules.matcher()?,
+            rules,
+            path: PathBuf::from("/"),
             stack: Vec::new(),
+            within: None,
+            patterns: Vec::new(),
             open: None,
             taking: None,
-            links: BTreeSet::new(),
+            links: Links::default(),
+            suspects: arguments.suspects,
+            skipped: Skipped::default(),
             filling: empty_batch(0),
             filled: 0,
             ended: false,
+            wind_up: arguments.wind_up,
         };
-        scanner.enter(PathBuf::from("/"), plan, parent);
-        scanner
+        scanner.start(plan, parents);
+        Ok(scanner)
+    }
+
+    /// Has the walk start with a file in the root directory whose content is this stream.
+    pub fn read_first(&mut self, name: Blob, stream: Box<dyn SourceFile>) -> Result<(), RepoError> {
+        let path = crate::paths::join(&self.path, &name);
+        let open = Open::stream(path, name, stream, self.clock.now());
+        self.begin(open.map_err(|error| broken_stream(&error))?);
+        Ok(())
     }
 
     /// Bytes of the largest batch: two of the longest chunks always fit.
@@ -152,6 +192,14 @@ impl Scanner {
     pub fn step(&mut self) -> Step {
         if self.filling.data.is_empty() {
             self.start_batch();
+        }
+        if self.wind_up.is_cancelled() && !self.ended {
+            if self.open.as_ref().is_some_and(|open| open.is_stream) {
+                return Step::Failed(RepoError::invalid(
+                    "the stream lasts longer than one backup may, and cannot be read a second time: split it",
+                ));
+            }
+            self.cut_short();
         }
         loop {
             if self.taking.is_some() {
@@ -173,12 +221,27 @@ impl Scanner {
         }
     }
 
+    /// Ends the walk where it is: what is being read is left out, and the directories that
+    /// are open are closed with what they have so far.
+    fn cut_short(&mut self) {
+        self.taking = None;
+        if let Some(open) = self.open.take() {
+            self.abandon(open);
+        }
+        self.item(Item::Cut, 0);
+        for _ in 1..self.stack.len() {
+            self.item(Item::Leave, 0);
+        }
+        self.stack.clear();
+        self.ended = true;
+    }
+
     /// Supplies what the last step needed.
     pub fn supply(&mut self, supply: Supply) {
         match supply {
             Supply::Node(entries) => {
-                if let Some(parent) = self.stack.last_mut().and_then(|frame| frame.parent.as_mut()) {
-                    parent.supply_node(entries);
+                if let Some(frame) = self.stack.last_mut() {
+                    frame.parents.supply_node(entries);
                 }
             }
             Supply::Block(refs) => match (&mut self.taking, refs) {
@@ -193,8 +256,8 @@ impl Scanner {
                     self.reread(name);
                 }
                 (None, refs) => {
-                    if let Some(parent) = self.stack.last_mut().and_then(|frame| frame.parent.as_mut()) {
-                        parent.supply_block(refs);
+                    if let Some(frame) = self.stack.last_mut() {
+                        frame.parents.supply_block(refs);
                     }
                 }
             },
@@ -224,6 +287,9 @@ impl Scanner {
         }
         self.filled = carry;
         batch.last = self.ended;
+        if self.skipped != Skipped::default() {
+            batch.items.push(Item::Skipped(std::mem::take(&mut self.skipped)));
+        }
         batch
     }
 
@@ -237,127 +303,17 @@ impl Scanner {
         self.progress.problems.add(1);
     }
 
-    fn enter(&mut self, path: PathBuf, plan: Plan, parent: Option<Content>) {
-        let named = matches!(plan, Plan::Only(_));
-        let names = match plan {
-            Plan::Only(names) => names.into_iter().collect(),
-            Plan::Whole => match self.files.read_dir(&path) {
-                Ok(names) => {
-                    let mut names: Vec<_> = names.iter().map(|name| (paths::blob(name), Plan::Whole)).collect();
-                    names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-                    names
-                }
-                Err(error) => {
-                    self.problem(&path, format!("cannot list the directory: {error}"));
-                    Vec::new()
-                }
-            },
-        };
-        let parent = parent.map(ParentDirectory::new);
-        self.stack.push(Frame { path, names: names.into_iter().peekable(), named, parent });
+    fn problem_of_xattrs(&mut self, path: &Path, error: &io::Error) {
+        self.problem(path, format!("its extended attributes are not kept: {}", describe(error)));
     }
 
-    /// Takes the next name. Some if the step ends here.
-    fn walk(&mut self) -> Option<Step> {
-        let frame = self.stack.last_mut()?;
-        let Some((name, _)) = frame.names.peek() else {
-            self.stack.pop();
-            match self.stack.is_empty() {
-                true => self.ended = true,
-                false => {
-                    self.item(Item::Leave, 0);
-                    self.progress.directories.add(1);
-                }
-            }
-            return None;
-        };
-        // The name stays where it is until everything that it needs is there.
-        let before = match frame.parent.as_mut().map_or(Lookup::Absent, |parent| parent.lookup(name)) {
-            Lookup::Found(entry) => Some(*entry),
-            Lookup::Absent => None,
-            Lookup::Node(reference) => return Some(Step::Need(Need::Node(reference))),
-            Lookup::Block(reference) => return Some(Step::Need(Need::Block(reference))),
-        };
-        let path = paths::join(&frame.path, name);
-        let named = frame.named;
-        let (name, plan) = frame.names.next()?;
-        match self.files.metadata(&path) {
-            Ok(metadata) => self.visit(path, name, plan, metadata, before),
-            Err(error) if named && error.kind() == io::ErrorKind::NotFound => {
-                for source in plan.sources(path) {
-                    self.problem(&source, "it does not exist");
-                }
-            }
-            Err(error) => self.problem(&path, describe(&error)),
-        }
-        None
-    }
-
-    fn visit(&mut self, path: PathBuf, name: Blob, plan: Plan, metadata: Metadata, before: Option<Entry>) {
-        let leads_on = matches!(plan, Plan::Only(_));
-        if metadata.kind == Kind::Directory || leads_on {
-            if self.stack.len() >= limits::TREE_DEPTH_MAX {
-                self.problem(&path, "the directories are nested too deeply");
-                return;
-            }
-            let mut attributes = attributes(&metadata);
-            if metadata.kind == Kind::Symlink {
-                // The way to a source may lead through links; in the tree it is directories.
-                attributes.mode = 0o755;
-            }
-            self.item(Item::Enter { name, attributes }, 0);
-            let parent = match before.map(|entry| entry.what) {
-                Some(What::Directory { content }) => Some(content),
-                _ => None,
-            };
-            self.enter(path, plan, parent);
-            return;
-        }
-        match metadata.kind {
-            Kind::File => self.file(path, name, metadata, before),
-            Kind::Symlink => match self.files.read_link(&path) {
-                Ok(target) => {
-                    self.whole(name, &metadata, What::Symlink { target: paths::blob(target.as_os_str()) });
-                }
-                Err(error) => self.problem(&path, describe(&error)),
-            },
-            Kind::Fifo => self.whole(name, &metadata, What::Fifo),
-            Kind::Socket => self.whole(name, &metadata, What::Socket),
-            Kind::CharDevice => self.whole(name, &metadata, What::CharDevice { rdev: metadata.rdev }),
-            Kind::BlockDevice => self.whole(name, &metadata, What::BlockDevice { rdev: metadata.rdev }),
-            Kind::Directory => {}
-        }
-    }
-
-    fn whole(&mut self, name: Blob, metadata: &Metadata, what: What) {
-        let entry = Entry { name, attributes: attributes(metadata), unsettled: false, what };
-        self.item(Item::Whole(entry), 0);
-    }
-
-    fn file(&mut self, path: PathBuf, name: Blob, metadata: Metadata, before: Option<Entry>) {
-        if metadata.links > 1 && self.links.contains(&(metadata.device, metadata.inode)) {
-            let what = What::File { len: metadata.len, content: Content::default() };
-            let entry = Entry { name, attributes: attributes(&metadata), unsettled: false, what };
-            self.item(Item::Link(entry), 0);
-            self.progress.files.add(1);
-            return;
-        }
-        let was_file = before.as_ref().is_some_and(|entry| matches!(entry.what, What::File { .. }));
-        if let Some(mut entry) = before.filter(|entry| unchanged(entry, &metadata)) {
-            entry.attributes = attributes(&metadata);
-            if let What::File { content, .. } = &entry.what {
-                let stack = vec![(None, content.depth, content.refs.clone().into_iter())];
-                self.taking = Some(Taking { entry, stack, ids: Vec::new() });
-            }
-            return;
-        }
-        self.start_reading(path, name, was_file);
-    }
-
-    fn remember_link(&mut self, attributes: &Attributes) {
-        if attributes.links > 1 && self.links.len() < limits::HARD_LINKS_MAX {
-            self.links.insert((attributes.device, attributes.inode));
-        }
+    /// The extended attributes of something that is not open. Those that cannot be read
+    /// are a problem, but no reason to leave it out.
+    fn xattrs(&mut self, path: &Path) -> Vec<Xattr> {
+        self.files.xattrs(path).unwrap_or_else(|error| {
+            self.problem_of_xattrs(path, &error);
+            Vec::new()
+        })
     }
 }
 
@@ -367,6 +323,7 @@ fn empty_batch(number: u64) -> Batch {
         last: false,
         data: Vec::new(),
         chunks: Vec::new(),
+        private: BTreeSet::new(),
         items: Vec::new(),
         items_len: 0,
         problems: Problems::default(),
@@ -386,10 +343,19 @@ fn attributes(metadata: &Metadata) -> Attributes {
     }
 }
 
-fn describe(error: &io::Error) -> String {
+pub(super) fn describe(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::NotFound => "it vanished before it was read".into(),
+        io::ErrorKind::NotFound => "it does not exist".into(),
         io::ErrorKind::PermissionDenied => "permission denied".into(),
         _ => error.to_string(),
     }
+}
+
+fn broken_stream(error: &io::Error) -> RepoError {
+    RepoError::invalid(format!("the stream ended with an error, so nothing was kept of it: {error}"))
+}
+
+/// What entries are taken to weigh beside what an item does.
+fn xattrs_len(xattrs: &[Xattr]) -> usize {
+    xattrs.iter().map(|xattr| size_of::<Xattr>() + xattr.len()).sum()
 }

@@ -10,7 +10,7 @@ use protocol::{
     limits,
 };
 
-use super::{Item, Need, Scanner, Step};
+use super::{Item, Need, Scanner, Step, xattrs_len};
 use crate::paths;
 
 /// An unchanged file whose blocks of references are being gone through.
@@ -29,8 +29,14 @@ impl Scanner {
         loop {
             let in_block = taking.stack.len() > 1;
             let Some((block, level, refs)) = taking.stack.last_mut() else { break };
-            match (refs.next(), *level) {
-                (Some(reference), 0) if in_block => taking.ids.push(reference.id),
+            let next = refs.next();
+            if next.as_ref().is_some_and(|reference| self.suspects.has(&reference.id)) {
+                // It was lost since, and is stored again only if it is read again.
+                self.reread(Some(taking.entry.name));
+                return None;
+            }
+            match (next, *level) {
+                (Some(reference), 0) if in_block && !reference.is_hole() => taking.ids.push(reference.id),
                 (Some(_), 0) => {}
                 (Some(reference), _) => {
                     // The block follows what it lists; until it is entered its id waits here.
@@ -59,27 +65,28 @@ impl Scanner {
             self.item(Item::Needs(taking.ids), len);
         }
         let entry = taking.entry;
+        let (mut linked, mut more_len) = (false, xattrs_len(&entry.xattrs));
         if let What::File { len, content } = &entry.what {
             self.progress.bytes.add(*len);
-            self.filling.items_len += content.refs.len() * size_of::<ChunkRef>();
+            more_len += content.refs.len() * size_of::<ChunkRef>();
+            linked = self.links.remember(&entry.attributes, content.refs.len() as u64, &entry.xattrs);
         }
-        self.remember_link(&entry.attributes);
-        self.item(Item::Whole(entry), 0);
+        self.item(Item::Whole { entry, linked }, more_len);
         self.progress.files.add(1);
         self.progress.files_unchanged.add(1);
         None
     }
 
     pub(super) fn reread(&mut self, name: Option<Blob>) {
-        if let (Some(name), Some(frame)) = (name, self.stack.last()) {
-            let path = paths::join(&frame.path, &name);
-            self.start_reading(path, name, false);
+        if let Some(name) = name {
+            self.start_reading(paths::join(&self.path, &name), name, false);
         }
     }
 }
 
 /// Whether a file is what the parent's entry says, as far as can be told without
-/// opening it.
+/// opening it. The number of its device says nothing: with many file systems it is
+/// another one after every start of the machine.
 pub(super) fn unchanged(entry: &Entry, metadata: &Metadata) -> bool {
     let was = &entry.attributes;
     let What::File { len, .. } = entry.what else { return false };
@@ -88,5 +95,4 @@ pub(super) fn unchanged(entry: &Entry, metadata: &Metadata) -> bool {
         && was.mtime == metadata.mtime
         && was.ctime == metadata.ctime
         && was.inode == metadata.inode
-        && was.device == metadata.device
 }
