@@ -66,6 +66,11 @@ impl Identity {
         self.key
     }
 
+    /// Signs records with the TLS key: what is signed tells the two uses apart.
+    pub(crate) fn signer(&self) -> Signer {
+        Signer::from_seed(&self.seeds.tls)
+    }
+
     /// The secret half of the TLS key.
     pub(crate) fn tls_seed(&self) -> &[u8; 32] {
         &self.seeds.tls

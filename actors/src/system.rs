@@ -1,9 +1,9 @@
 //! A node: one endpoint, one supervision tree, and the roles that its settings name.
 //!
 //! Invariant: the root actor outlives its roles. A role that fails is started
-//! again; one that keeps failing ends the node, whose service manager decides.
+//! again; one that fails again and again ends the node, whose service manager decides.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use env::Env;
 use futures_util::future::BoxFuture;
@@ -12,8 +12,10 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 
 use crate::{identity::Identity, net::Endpoint, orchestrator, tasks::Tasks};
 
-/// Starts that one role may need within one run of the node.
-const RESTARTS_MAX: u32 = 20;
+/// Starts that one role may need within `RESTARTS_WINDOW`.
+const RESTARTS_MAX: usize = 20;
+/// What failed longer ago does not count: a node runs for years.
+const RESTARTS_WINDOW: Duration = Duration::from_secs(10 * 60);
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts a role under the given supervisor.
@@ -101,7 +103,20 @@ struct Root;
 struct Running {
     role: Role,
     actor: Option<ActorId>,
-    restarts: u32,
+    restarts: Restarts,
+}
+
+/// When a role was started again, by the monotonic clock, as far as it still counts.
+#[derive(Debug, Default)]
+struct Restarts(VecDeque<Duration>);
+
+impl Restarts {
+    /// Counts one more. False if that is one too many.
+    fn add(&mut self, now: Duration) -> bool {
+        self.0.retain(|at| now.saturating_sub(*at) < RESTARTS_WINDOW);
+        self.0.push_back(now);
+        self.0.len() <= RESTARTS_MAX
+    }
 }
 
 struct State {
@@ -123,7 +138,7 @@ impl Actor for Root {
         let mut running = Vec::new();
         for role in roles {
             let actor = (role.start)(myself.get_cell()).await?;
-            running.push(Running { role, actor: Some(actor.get_id()), restarts: 0 });
+            running.push(Running { role, actor: Some(actor.get_id()), restarts: Restarts::default() });
         }
         Ok(State { env, roles: running, tasks: Tasks::new() })
     }
@@ -175,8 +190,7 @@ impl State {
     fn restart_later(&mut self, myself: &ActorRef<Message>, place: usize) -> Result<(), ActorProcessingErr> {
         let running = &mut self.roles[place];
         running.actor = None;
-        running.restarts += 1;
-        if running.restarts > RESTARTS_MAX {
+        if !running.restarts.add(self.env.clock.monotonic()) {
             return Err(format!("the role {} keeps failing: see the errors above", running.role.name).into());
         }
         let (clock, myself) = (self.env.clock.clone(), myself.clone());
@@ -185,5 +199,24 @@ impl State {
             let _ = myself.cast(Message::Restart(place));
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_failed_lately_counts() {
+        let (mut restarts, second) = (Restarts::default(), Duration::from_secs(1));
+        for number in 0..RESTARTS_MAX as u32 {
+            assert!(restarts.add(second * number));
+        }
+        assert!(!restarts.add(second * RESTARTS_MAX as u32), "it fails again and again");
+
+        let mut restarts = Restarts::default();
+        let seldom = RESTARTS_WINDOW / RESTARTS_MAX as u32;
+        assert!((0..10 * RESTARTS_MAX as u32).all(|number| restarts.add(seldom * number)));
+        assert!(restarts.0.len() <= RESTARTS_MAX);
     }
 }

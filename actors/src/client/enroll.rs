@@ -1,6 +1,6 @@
 //! Joining a cluster with one token.
 
-use env::Env;
+use env::{Env, disk::Guard};
 use protocol::{
     codec,
     commands::{Enrollment, Redemption},
@@ -21,7 +21,7 @@ use crate::net::{Endpoint, Pace};
 /// It may be repeated after any interruption: the keys stay the same, and so does
 /// the answer.
 pub async fn enroll(env: &Env, token: &Token, name: &str) -> Result<Enrollment, Failure> {
-    let _guard = super::lock(env, "enroll")?;
+    let _guard = lock(env, "enroll")?;
     let trust = Trust { root: token.root, keyset_floor: token.keyset_floor, addresses: token.addresses.clone() };
     let begun = Profile::load(&*env.disk)?.map(|profile| resume(profile, token)).transpose()?.flatten();
     let mut profile = match begun {
@@ -99,4 +99,15 @@ fn explain(failure: Failure) -> Failure {
         Code::NotFound => Failure::denied(format!("{}; ask the operator for a token of this cluster", failure.message)),
         _ => failure,
     }
+}
+
+/// Takes one of the client's locks, or says who has it.
+fn lock(env: &Env, name: &str) -> Result<Box<dyn Guard>, Failure> {
+    env.disk.lock(name).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => Failure::retry(format!(
+            "another nuthatch process is at work (lock {name} in {}): wait for it to finish",
+            env.disk.place()
+        )),
+        _ => crate::small_file::failure("lock", &*env.disk, &error),
+    })
 }

@@ -5,6 +5,7 @@
 //! repeating them at another orchestrator loses and repeats nothing.
 
 use std::{
+    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,6 +21,7 @@ use protocol::{
     wire::{Call, Hello, Page},
 };
 
+use super::reach::Reach;
 use crate::{
     AGENT,
     net::{Endpoint, Pace, Peer},
@@ -36,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// How long, if none has ever answered: each can be tried several times, and a person
 /// who mistyped an address or is offline hears of it soon.
 const PATIENCE_FIRST: Duration = Duration::from_secs(12);
+/// After this time without an answer, a person is told what is waited for; and again
+/// each time it has gone by.
+const NOTICE: Duration = Duration::from_secs(5);
 /// Between attempts after an orchestrator asked to try again.
 const PAUSE: Duration = Duration::from_millis(150);
 
@@ -125,8 +130,9 @@ impl Link {
         F: Fn(Peer) -> A,
         A: Future<Output = Result<T, Failure>>,
     {
-        let mut last = Failure::retry("no orchestrator answers: check the network, and that they run");
-        let hopeless = self.0.env.clock.monotonic() + PATIENCE_FIRST;
+        let last = Mutex::new(Failure::retry("no orchestrator answers: check the network, and that they run"));
+        let began = self.0.env.clock.monotonic();
+        let hopeless = began + PATIENCE_FIRST;
         let attempts = async {
             loop {
                 let outcome = match self.connected().await {
@@ -140,19 +146,52 @@ impl Link {
                     Err(failure) => Err(failure),
                 };
                 match outcome {
-                    Err(failure) if failure.code == Code::Retry => last = failure,
-                    done => return done,
+                    Err(failure) if failure.code == Code::Retry => *lock(&last) = failure,
+                    done => return Some(done),
                 }
                 if !lock(&self.0.report).ever && self.0.env.clock.monotonic() >= hopeless {
-                    return Err(last.clone());
+                    return None;
                 }
                 self.0.env.clock.sleep(PAUSE).await;
             }
         };
-        match tokio::time::timeout(PATIENCE, attempts).await {
-            Ok(done) => done,
-            Err(_) => Err(last),
+        let done = tokio::select! {
+            done = tokio::time::timeout(PATIENCE, attempts) => done.ok().flatten(),
+            never = self.tell_waiting(began, &last) => match never {},
+        };
+        match done {
+            Some(done) => done,
+            None => {
+                let reach = self.reach().await;
+                Err(reach.explain(lock(&last).clone()))
+            }
         }
+    }
+
+    /// Tells a person, now and then, what a call waits for.
+    async fn tell_waiting(&self, began: Duration, last: &Mutex<Failure>) -> Infallible {
+        loop {
+            self.0.env.clock.sleep(NOTICE).await;
+            // A resident client has nobody who waits, and a fleet of them must not
+            // knock at what is left of the orchestrators.
+            if matches!(self.0.pace, Pace::Idle) {
+                continue;
+            }
+            let reach = self.reach().await;
+            let patience = if lock(&self.0.report).ever { PATIENCE } else { PATIENCE_FIRST };
+            let left = (began + patience).saturating_sub(self.0.env.clock.monotonic());
+            tracing::warn!("{}; trying for another {} s", reach.waits_for(&lock(last)), left.as_secs());
+        }
+    }
+
+    /// Looks which orchestrators can be reached, all at the same time.
+    async fn reach(&self) -> Reach {
+        let addresses: Vec<String> = lock(&self.0.candidates).addresses().map(str::to_owned).collect();
+        let looks = addresses.into_iter().map(|address| async move {
+            let reached = self.introduce(&address).await.map(|(peer, _)| peer.close());
+            (address, reached)
+        });
+        Reach(futures_util::future::join_all(looks).await)
     }
 
     /// Fetches a whole list. `call` asks for the page after an item.
@@ -270,6 +309,11 @@ impl Link {
             Failure::retry(format!("the node at {address} is not an orchestrator of this cluster: it is not used"))
         })?;
         Ok((peer, orchestrator))
+    }
+
+    /// Remembers a keyset that came another way, if it is newer than the last.
+    pub(crate) fn learn(&self, keyset: Signed) -> Result<(), Failure> {
+        self.believe(keyset).map(drop)
     }
 
     /// Checks a keyset, and remembers it if it is newer than the last.

@@ -4,12 +4,19 @@
 //! an admin of the newest keyset signed, no older than any it has seen (I1).
 
 mod agent;
+mod backup;
+mod chain;
+mod damage;
 pub mod enroll;
+mod journal;
 pub mod link;
 mod objects;
 pub mod profile;
+mod reach;
+mod turn;
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -17,32 +24,32 @@ use std::{
 };
 
 use control::RecordSet;
-use env::{Env, disk::Guard};
+use env::Env;
 use protocol::{
-    commands::{Enrollment, Lease, SnapshotRecord},
+    commands::{Enrollment, SnapshotRecord},
     failure::{Code, Failure},
     ids::ClusterId,
+    names::ObjectKey,
     records::{Domain, Record, Storage, Subject},
     sign::Signed,
     token::Welcome,
     wire,
 };
 use repo::{
-    BackupJob, CancellationToken, Context, Keys, ListJob, Outcome, Progress, RepoError, RestoreJob, RestoreOutcome,
-    Segments, Snapshot, VerifyJob, VerifyReport,
+    CancellationToken, Change, Context, DiffJob, DiffSummary, Keys, ListJob, Progress, ReadData, RepoError, RestoreJob,
+    RestoreOptions, RestoreOutcome, Segments, Snapshot, VerifyJob, VerifyReport,
 };
 
-use self::objects::TicketedObjects;
+use self::objects::{TicketedObjects, Writing};
 pub use self::{
     agent::agent,
+    backup::{BackupRequest, Stamina},
     enroll::enroll,
     link::{Link, LinkReport, Trust},
     profile::Profile,
+    turn::Contention,
 };
-use crate::{
-    AGENT,
-    net::{Endpoint, Pace},
-};
+use crate::net::{Endpoint, Pace};
 
 /// How long an orchestrator may take to have a redemption decided.
 pub(crate) const REDEEM_PATIENCE: Duration = Duration::from_secs(15);
@@ -74,21 +81,6 @@ impl Default for Means {
     }
 }
 
-/// What a person asks to be backed up.
-#[derive(Debug, Clone)]
-pub struct BackupRequest {
-    /// Absolute paths.
-    pub sources: Vec<PathBuf>,
-    /// The machine's name.
-    pub host: String,
-    /// For people.
-    pub description: String,
-    /// For people and policies.
-    pub tags: Vec<String>,
-    /// How much it may use.
-    pub means: Means,
-}
-
 /// What a person asks to be restored.
 #[derive(Debug, Clone)]
 pub struct RestoreRequest {
@@ -98,8 +90,8 @@ pub struct RestoreRequest {
     pub path: Option<PathBuf>,
     /// Where to: an absolute path.
     pub target: PathBuf,
-    /// Whether what is in the way is replaced.
-    pub overwrite: bool,
+    /// How.
+    pub options: RestoreOptions,
     /// How much it may use.
     pub means: Means,
 }
@@ -134,60 +126,6 @@ impl Client {
         Ok(())
     }
 
-    /// Backs up. One backup of a client runs at a time.
-    pub async fn backup(
-        &mut self,
-        request: BackupRequest,
-        progress: Arc<Progress>,
-        cancel: CancellationToken,
-    ) -> Result<Outcome, RepoError> {
-        let _guard = lock(&self.env, "backup")?;
-        let configuration = self.configure().await?;
-        let lineage = self.keys(&configuration)?.lineage(&request.sources);
-        let grant = wire::Grant { repository: configuration.storage.repository, lineage };
-        let lease = self.link.call(grant).await?;
-        let done = tokio::select! {
-            done = self.backup_under(&lease, &configuration, request, progress, cancel.clone()) => done,
-            () = cancel.cancelled() => Err(RepoError::cancelled()),
-        };
-        if done.is_err() {
-            // Best effort: a lease that nobody closes ends by itself.
-            let close = self.link.call(wire::Close { lease: lease.id });
-            let _ = tokio::time::timeout(Duration::from_secs(3), close).await;
-        }
-        done
-    }
-
-    async fn backup_under(
-        &self,
-        lease: &Lease,
-        configuration: &Configuration,
-        request: BackupRequest,
-        progress: Arc<Progress>,
-        cancel: CancellationToken,
-    ) -> Result<Outcome, RepoError> {
-        let context = self.context(configuration, Some(lease))?;
-        let job = BackupJob {
-            sources: request.sources,
-            lease: lease.clone(),
-            host: request.host,
-            description: request.description,
-            tags: request.tags,
-            program: AGENT.into(),
-            started: self.env.clock.now(),
-            memory_bytes: request.means.memory_bytes,
-            uploads: request.means.transfers,
-            cancel,
-        };
-        let outcome = repo::backup(context, job, progress).await?;
-        let commit = wire::Commit { repository: lease.repository, commit: outcome.facts.clone() };
-        let decided = self.link.call(commit).await?;
-        if decided != outcome.snapshot {
-            return Err(RepoError::internal("the orchestrators decided another snapshot than was committed"));
-        }
-        Ok(outcome)
-    }
-
     /// The decided snapshots of this client, oldest first.
     pub async fn snapshots(&self) -> Result<Vec<SnapshotRecord>, Failure> {
         let page =
@@ -207,11 +145,8 @@ impl Client {
         snapshots: &[SnapshotRecord],
     ) -> Result<Vec<Result<Snapshot, RepoError>>, RepoError> {
         let context = self.reading().await?;
-        let mut shown = Vec::with_capacity(snapshots.len());
-        for snapshot in snapshots {
-            shown.push(repo::show(&context, snapshot.commit.object).await);
-        }
-        Ok(shown)
+        let objects: Vec<_> = snapshots.iter().map(|snapshot| snapshot.commit.object).collect();
+        Ok(repo::show_all(&context, &objects).await)
     }
 
     /// Lists what is in a snapshot at a path.
@@ -235,51 +170,73 @@ impl Client {
         cancel: CancellationToken,
     ) -> Result<RestoreOutcome, RepoError> {
         let context = self.reading().await?;
+        let (repository, distrust) = (request.snapshot.repository, context.distrust.clone());
         let job = RestoreJob {
             segments: self.segments(&request.snapshot).await?,
             snapshot: request.snapshot.commit.object,
             path: request.path,
             target: request.target,
-            overwrite: request.overwrite,
+            options: request.options,
             memory_bytes: request.means.memory_bytes,
             downloads: request.means.transfers,
             cancel: cancel.clone(),
         };
-        tokio::select! {
+        let done = tokio::select! {
             done = repo::restore(context, job, progress) => done,
             () = cancel.cancelled() => Err(RepoError::cancelled()),
-        }
+        };
+        self.report(repository, &distrust.keys()).await;
+        done
     }
 
-    /// Verifies snapshots: their structure, and with `read_data` every byte.
+    /// Tells what differs between two snapshots at a path, until `visit` returns false.
+    pub async fn diff(
+        &mut self,
+        before: &SnapshotRecord,
+        after: &SnapshotRecord,
+        path: PathBuf,
+        visit: &mut (dyn FnMut(&Change<'_>) -> bool + Send),
+    ) -> Result<DiffSummary, RepoError> {
+        let context = self.reading().await?;
+        let segments = self.segments(after).await?;
+        let job = DiffJob { before: before.commit.object, after: after.commit.object, segments, path };
+        repo::diff(&context, job, visit).await
+    }
+
+    /// Verifies snapshots: their structure, and as much data as `read` says.
     pub async fn verify(
         &mut self,
         snapshots: &[SnapshotRecord],
-        read_data: bool,
+        read: ReadData,
         means: Means,
         progress: Arc<Progress>,
         cancel: CancellationToken,
     ) -> Result<VerifyReport, RepoError> {
         let Some(any) = snapshots.first() else { return Ok(VerifyReport::default()) };
         let context = self.reading().await?;
+        let distrust = context.distrust.clone();
         let job = VerifyJob {
             snapshots: snapshots.iter().map(|snapshot| snapshot.commit.object).collect(),
             segments: self.segments(any).await?,
-            read_data,
+            read,
             memory_bytes: means.memory_bytes,
             downloads: means.transfers,
             cancel: cancel.clone(),
         };
-        tokio::select! {
-            done = repo::verify(context, job, progress) => done,
-            () = cancel.cancelled() => Err(RepoError::cancelled()),
-        }
+        let report = tokio::select! {
+            done = repo::verify(context, job, progress) => done?,
+            () = cancel.cancelled() => return Err(RepoError::cancelled()),
+        };
+        let damaged: BTreeSet<ObjectKey> = report.damaged.iter().copied().chain(distrust.keys()).collect();
+        self.report(any.repository, &damaged.into_iter().collect::<Vec<_>>()).await;
+        Ok(report)
     }
 
-    /// The segments in which a snapshot's chunks are: all that this client wrote.
+    /// The segments in which a snapshot's chunks are: what the client could reuse now.
     async fn segments(&self, snapshot: &SnapshotRecord) -> Result<Segments, Failure> {
-        let all = self.snapshots().await?;
-        Ok(Segments::of_snapshots(&all, &snapshot.client, &snapshot.repository))
+        let view = self.link.call(wire::Survey { repository: snapshot.repository }).await?;
+        let attic = damage::Attic::new(self.link.clone(), snapshot.client, snapshot.repository);
+        Ok(Segments::of_view(&view).reading(Arc::new(attic)))
     }
 
     async fn reading(&mut self) -> Result<Context, RepoError> {
@@ -287,12 +244,11 @@ impl Client {
         self.context(&configuration, None)
     }
 
-    fn context(&self, configuration: &Configuration, lease: Option<&Lease>) -> Result<Context, RepoError> {
+    fn context(&self, configuration: &Configuration, writing: Option<Writing>) -> Result<Context, RepoError> {
         let keys = self.keys(configuration)?;
         let storage = &configuration.storage;
         let carrier = self.env.storages.carrier(storage)?;
-        let lease = lease.map(|lease| lease.id);
-        let objects = TicketedObjects::new(&self.env, self.link.clone(), carrier, storage.repository, lease);
+        let objects = TicketedObjects::new(&self.env, self.link.clone(), carrier, storage.repository, writing);
         Ok(Context::new(&self.env, Arc::new(objects), Arc::new(keys)))
     }
 
@@ -343,6 +299,10 @@ impl Client {
         if set.keyset().is_none_or(|(number, _)| number < self.link.trust().keyset_floor) {
             return Err(Failure::denied("the orchestrator answered with an old keyset: it lags, or lies"));
         }
+        // A connection may outlive every orchestrator that it began with.
+        if let Some(keyset) = set.keyset_record() {
+            self.link.learn(keyset.signed().clone())?;
+        }
         let domain = set.domain(&self.enrollment.domain).cloned();
         let domain = domain.ok_or_else(|| forged("the domain of this client"))?;
         let storage = set.storage(&domain.repository).cloned().ok_or_else(|| forged("the domain's storage"))?;
@@ -364,17 +324,6 @@ fn forged(what: &str) -> Failure {
         Code::Denied,
         format!("the orchestrator sent no valid record of {what}: no admin of the newest keyset signed one"),
     )
-}
-
-/// Takes one of the client's locks, or says who has it.
-fn lock(env: &Env, name: &str) -> Result<Box<dyn Guard>, Failure> {
-    env.disk.lock(name).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => Failure::retry(format!(
-            "another nuthatch process is at work (lock {name} in {}): wait for it to finish",
-            env.disk.place()
-        )),
-        _ => crate::small_file::failure("lock", &*env.disk, &error),
-    })
 }
 
 /// Any port, in the address family of the first address that is literal.

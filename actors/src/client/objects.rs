@@ -14,12 +14,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use env::{Carrier, Env, store::StoreError};
 use protocol::{
-    failure::Failure,
+    failure::{Code, Failure},
     ids::{LeaseId, RepositoryId},
     names::ObjectKey,
     wire::{MintGets, MintPuts, PutRequest, ReadTicket},
 };
-use repo::{Objects, RepoError};
+use repo::{Objects, Progress, RepoError};
 
 use super::link::Link;
 
@@ -37,26 +37,36 @@ const EXPIRY_MARGIN_MS: u64 = 60_000;
 /// Read tickets kept; beyond that all are forgotten and minted anew.
 const READ_TICKETS_MAX: usize = 4096;
 
+/// How a backup writes.
+pub struct Writing {
+    /// Under which lease.
+    pub lease: LeaseId,
+    /// How long it waits for a storage, or orchestrators, that do not answer.
+    pub patience: Duration,
+    /// Where it says that it waits.
+    pub progress: Arc<Progress>,
+}
+
 /// Objects of one repository, reached with tickets from orchestrators.
 pub struct TicketedObjects {
     env: Env,
     link: Link,
     carrier: Arc<dyn Carrier>,
     repository: RepositoryId,
-    lease: Option<LeaseId>,
+    writing: Option<Writing>,
     read_tickets: Mutex<BTreeMap<ObjectKey, ReadTicket>>,
 }
 
 impl TicketedObjects {
-    /// Objects of a repository. Without a lease nothing can be written.
+    /// Objects of a repository. Without `writing` nothing can be written.
     pub fn new(
         env: &Env,
         link: Link,
         carrier: Arc<dyn Carrier>,
         repository: RepositoryId,
-        lease: Option<LeaseId>,
+        writing: Option<Writing>,
     ) -> Self {
-        Self { env: env.clone(), link, carrier, repository, lease, read_tickets: Mutex::default() }
+        Self { env: env.clone(), link, carrier, repository, writing, read_tickets: Mutex::default() }
     }
 
     /// Waits longer each time, by a random share, so that clients do not come back together.
@@ -69,8 +79,8 @@ impl TicketedObjects {
     async fn put_once(&self, lease: LeaseId, key: ObjectKey, body: &Bytes) -> Result<(), Attempt> {
         let objects = vec![PutRequest { key, len: body.len() as u64 }];
         let call = MintPuts { lease, repository: self.repository, objects };
-        let tickets = self.link.call(call).await.map_err(Attempt::failed)?;
-        let ticket = tickets.first().ok_or_else(|| Attempt::failed(no_ticket()))?;
+        let tickets = self.link.call(call).await.map_err(|failure| self.failed(failure))?;
+        let ticket = tickets.first().ok_or_else(|| self.failed(no_ticket()))?;
         match self.carrier.put(ticket, body.clone()).await {
             Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
             Err(error) => Err(Attempt::of(error)),
@@ -78,7 +88,7 @@ impl TicketedObjects {
     }
 
     async fn get_once(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, Attempt> {
-        let ticket = self.read_ticket(key).await.map_err(Attempt::failed)?;
+        let ticket = self.read_ticket(key).await.map_err(|failure| self.failed(failure))?;
         let read = self.carrier.get(&ticket, range).await;
         if matches!(read, Err(StoreError::Refused { .. })) {
             self.tickets(|tickets| tickets.remove(key));
@@ -107,16 +117,26 @@ impl TicketedObjects {
         Ok(ticket)
     }
 
-    /// Tries until it works, or until it is clear that it will not.
+    /// Tries until it works, until it is clear that it will not, or until there is no
+    /// more patience: a backup has what its person allows it.
     async fn persist<T, A>(&self, attempt: impl Fn() -> A) -> Result<T, RepoError>
     where
         A: Future<Output = Result<T, Attempt>>,
     {
         let mut refusals = 0;
-        let give_up = self.env.clock.monotonic() + PATIENCE;
-        for tried in 0.. {
+        let (attempts_max, patience) = match &self.writing {
+            Some(writing) if writing.patience > PATIENCE => (u32::MAX, writing.patience),
+            _ => (ATTEMPTS_MAX, PATIENCE),
+        };
+        let give_up = self.env.clock.monotonic() + patience;
+        for tried in 0..attempts_max {
             match attempt().await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    if tried > 0 {
+                        self.wait_for(None);
+                    }
+                    return Ok(done);
+                }
                 Err(Attempt::Final(error)) => return Err(error),
                 Err(Attempt::Refused(error)) => {
                     refusals += 1;
@@ -125,15 +145,31 @@ impl TicketedObjects {
                     }
                 }
                 Err(Attempt::Again(error)) => {
-                    if tried + 1 >= ATTEMPTS_MAX || self.env.clock.monotonic() >= give_up {
+                    if tried + 1 >= attempts_max || self.env.clock.monotonic() >= give_up {
                         return Err(error);
                     }
-                    tracing::warn!(%error, "trying again");
+                    tracing::debug!(%error, "trying again");
+                    self.wait_for(Some(error.told()));
                 }
             }
             self.pause(tried).await;
         }
         Err(Failure::internal("the attempts ran out").into())
+    }
+
+    /// How a call to an orchestrator failed. The link has tried for long itself: only who
+    /// has more patience tries again.
+    fn failed(&self, failure: Failure) -> Attempt {
+        match self.writing {
+            Some(_) if failure.code == Code::Retry => Attempt::Again(failure.into()),
+            _ => Attempt::Final(failure.into()),
+        }
+    }
+
+    fn wait_for(&self, what: Option<String>) {
+        if let Some(writing) = &self.writing {
+            writing.progress.wait_for(what);
+        }
     }
 }
 
@@ -148,11 +184,6 @@ enum Attempt {
 }
 
 impl Attempt {
-    /// The link has tried for long itself.
-    fn failed(failure: Failure) -> Self {
-        Self::Final(failure.into())
-    }
-
     fn of(error: StoreError) -> Self {
         match error {
             StoreError::Unclear { .. } => Self::Again(error.into()),
@@ -169,7 +200,8 @@ fn no_ticket() -> Failure {
 #[async_trait]
 impl Objects for TicketedObjects {
     async fn put(&self, key: ObjectKey, body: Bytes) -> Result<(), RepoError> {
-        let lease = self.lease.ok_or_else(|| Failure::internal("nothing can be written without a lease"))?;
+        let unwritable = || Failure::internal("nothing can be written without a lease");
+        let lease = self.writing.as_ref().ok_or_else(unwritable)?.lease;
         self.persist(|| self.put_once(lease, key, &body)).await
     }
 

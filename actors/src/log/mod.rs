@@ -8,6 +8,7 @@
 //! applied, so a later look at the shared ledger sees it.
 
 mod machine;
+mod membership;
 mod network;
 mod proposer;
 mod store;
@@ -24,9 +25,9 @@ use openraft::{
 };
 use protocol::{
     codec,
-    commands::{Command, Decided, Entry, Lease, Outcome},
+    commands::{Command, Decided, Entry, Lease, Outcome, View},
     failure::{Code, Failure},
-    ids::NodeId,
+    ids::{ClientId, NodeId},
     limits, wire,
 };
 use ractor::{Actor, ActorCell, ActorRef};
@@ -102,7 +103,7 @@ impl Log {
         supervisor: &ActorCell,
     ) -> Result<Self, Failure> {
         let refuse = |error: &dyn std::fmt::Display| Failure::internal(format!("cannot start the log: {error}"));
-        let store = Store::open(&*env.disk, env.blocking.clone())?;
+        let store = Store::open(env).await?;
         let (progress, watched) = watch::channel(0);
         let machine = Machine::restore(store.clone(), empty, progress).map_err(|error| refuse(&error))?;
         let ledger = machine.ledger();
@@ -160,13 +161,14 @@ impl Log {
             Failure::retry("too many decisions are waiting on this orchestrator: try again, or try another")
         })?;
         let busy = || Failure::retry("the log is restarting on this orchestrator: try again");
+        let client = if let Command::Grant { client, .. } = &command { Some(*client) } else { None };
         let decided =
             ractor::call!(self.actor, |reply| Message::Propose(Box::new(Pending::new(command, reply, permit))));
         let (index, outcome) = decided.map_err(|_| busy())??;
         self.core.applied(index).await?;
-        match outcome? {
-            Decided::Granted(lease) => self.core.with_view(lease).map(Decided::Granted),
-            decided => Ok(decided),
+        match (outcome?, client) {
+            (Decided::Granted(lease), Some(client)) => self.core.with_view(&client, lease).map(Decided::Granted),
+            (decided, _) => Ok(decided),
         }
     }
 
@@ -209,7 +211,11 @@ impl Log {
             leader: metrics.current_leader,
             term: metrics.current_term,
             applied: *self.core.progress.borrow(),
-            voters: metrics.membership_config.nodes().map(|(_, member)| member.node).collect(),
+            voters: {
+                let membership = metrics.membership_config.membership();
+                let node = |voter| membership.get_node(&voter).map(|member| member.node);
+                membership.voter_ids().filter_map(node).collect()
+            },
         }
     }
 
@@ -257,14 +263,11 @@ impl Core {
     }
 
     /// Fills the view of a lease whose grant was applied here.
-    fn with_view(&self, lease: Lease) -> Result<Lease, Failure> {
+    fn with_view(&self, client: &ClientId, lease: Lease) -> Result<Lease, Failure> {
         let ledger = self.ledger.read();
         match ledger.open_lease(&lease.id).and_then(|open| ledger.view(open)) {
             Some(view) => Ok(Lease { view, ..lease }),
-            None => Err(Failure::fenced(format!(
-                "lease {} has ended already: a newer backup of this client took its place",
-                lease.id
-            ))),
+            None => Err(ledger.ended(client, &lease.id)),
         }
     }
 
@@ -342,7 +345,8 @@ fn check_size(commands: &[Command]) -> Result<(), Failure> {
 fn without_view(outcome: Outcome) -> Outcome {
     match outcome {
         Ok(Decided::Granted(mut lease)) => {
-            lease.view.own = Vec::new();
+            let View { epoch, index, .. } = lease.view;
+            lease.view = View { epoch, index, ..View::default() };
             Ok(Decided::Granted(lease))
         }
         other => other,

@@ -9,19 +9,23 @@
 
 use std::{fmt::Debug, ops::RangeBounds, sync::Arc};
 
-use env::{Blocking, Disk, run_blocking};
+use env::Env;
 use openraft::{
     LogState, OptionalSend, RaftLogReader, Vote,
     storage::{LogFlushed, RaftLogStorage},
 };
 use protocol::{codec, failure::Failure};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::types::{LogId, RaftEntry, SnapshotMeta, StorageError, TypeConfig};
-use crate::db;
+use crate::db::{self, Db, Io};
 
-const NAME: &str = "log";
+const DATABASE: db::What = db::What {
+    name: "log",
+    remedy: "this node may not vote any more, since it may have forgotten what it promised: remove it from the \
+             cluster and replace it by a node with an empty data directory, which fetches the log from the others",
+};
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const VOTE: &str = "vote";
@@ -32,39 +36,25 @@ const SNAPSHOT: &str = "snapshot";
 
 /// The log's storage. Clones share one database.
 #[derive(Clone)]
-pub struct Store {
-    database: Arc<Database>,
-    blocking: Arc<dyn Blocking>,
-}
-
-/// What any storage operation may come to.
-type Io<T> = Result<T, redb::Error>;
+pub struct Store(Db);
 
 fn undecodable(error: &codec::DecodeError) -> redb::Error {
     redb::Error::Corrupted(error.to_string())
 }
 
-fn read_error(error: redb::Error) -> StorageError {
-    openraft::StorageIOError::read(&error).into()
-}
-
-fn write_error(error: redb::Error) -> StorageError {
-    openraft::StorageIOError::write(&error).into()
-}
-
 impl Store {
     /// Opens the log in the node's data directory.
-    pub fn open(disk: &dyn Disk, blocking: Arc<dyn Blocking>) -> Result<Self, Failure> {
-        let database = db::open(disk, NAME)?;
+    pub async fn open(env: &Env) -> Result<Self, Failure> {
+        let database = Db::open(env, DATABASE).await?;
         // Both tables exist from the start, so that readers never meet a missing one.
-        let make = || -> Io<()> {
-            let transaction = database.begin_write()?;
+        let make = |transaction: &redb::WriteTransaction| {
             transaction.open_table(ENTRIES)?;
             transaction.open_table(META)?;
-            Ok(transaction.commit()?)
+            Ok(())
         };
-        make().map_err(|error| db::failure(NAME, disk, &error))?;
-        Ok(Self { database: Arc::new(database), blocking })
+        let made = database.write(Durability::Immediate, make).await;
+        made.map_err(|error| database.failure(&error))?;
+        Ok(Self(database))
     }
 
     /// Runs one write transaction, durable when it returns unless `lazy`.
@@ -72,16 +62,19 @@ impl Store {
     where
         F: FnOnce(&redb::WriteTransaction) -> Io<()> + Send + 'static,
     {
-        let database = self.database.clone();
-        let write = move || -> Io<()> {
-            let mut transaction = database.begin_write()?;
-            transaction
-                .set_durability(if lazy { Durability::None } else { Durability::Immediate })
-                .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-            work(&transaction)?;
-            Ok(transaction.commit()?)
-        };
-        run_blocking(&*self.blocking, write).await.map_err(write_error)
+        let durability = if lazy { Durability::None } else { Durability::Immediate };
+        self.0.write(durability, work).await.map_err(|error| self.write_error(error))
+    }
+
+    /// Says in the log of the program what to do: what openraft makes of it does not.
+    fn read_error(&self, error: redb::Error) -> StorageError {
+        tracing::error!("{}", self.0.failure(&error));
+        openraft::StorageIOError::read(&error).into()
+    }
+
+    fn write_error(&self, error: redb::Error) -> StorageError {
+        tracing::error!("{}", self.0.failure(&error));
+        openraft::StorageIOError::write(&error).into()
     }
 
     async fn write_meta<T: Serialize>(&self, lazy: bool, key: &'static str, value: &T) -> Result<(), StorageError> {
@@ -94,12 +87,12 @@ impl Store {
     }
 
     fn read_meta<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, StorageError> {
-        let read = || -> Io<Option<T>> {
-            let table = self.database.begin_read()?.open_table(META)?;
+        let read = |transaction: &ReadTransaction| {
+            let table = transaction.open_table(META)?;
             let Some(bytes) = table.get(key)? else { return Ok(None) };
             codec::decode(key, bytes.value()).map(Some).map_err(|error| undecodable(&error))
         };
-        read().map_err(read_error)
+        self.0.read(read).map_err(|error| self.read_error(error))
     }
 
     /// Keeps a snapshot, replacing the one before.
@@ -117,11 +110,11 @@ impl Store {
     /// The kept snapshot.
     pub fn snapshot(&self) -> Result<Option<(SnapshotMeta, Vec<u8>)>, StorageError> {
         let Some(meta) = self.read_meta(SNAPSHOT_META)? else { return Ok(None) };
-        let read = || -> Io<Option<Vec<u8>>> {
-            let table = self.database.begin_read()?.open_table(META)?;
-            Ok(table.get(SNAPSHOT)?.map(|bytes| bytes.value().to_vec()))
+        let read = |transaction: &ReadTransaction| {
+            Ok(transaction.open_table(META)?.get(SNAPSHOT)?.map(|bytes| bytes.value().to_vec()))
         };
-        Ok(read().map_err(read_error)?.map(|bytes| (meta, bytes)))
+        let bytes = self.0.read(read).map_err(|error| self.read_error(error))?;
+        Ok(bytes.map(|bytes| (meta, bytes)))
     }
 }
 
@@ -130,14 +123,13 @@ impl RaftLogReader<TypeConfig> for Store {
         &mut self,
         range: R,
     ) -> Result<Vec<RaftEntry>, StorageError> {
-        let read = || -> Io<Vec<RaftEntry>> {
-            let table = self.database.begin_read()?.open_table(ENTRIES)?;
-            table
-                .range(range)?
-                .map(|entry| codec::decode("log entry", entry?.1.value()).map_err(|error| undecodable(&error)))
-                .collect()
+        let read = |transaction: &ReadTransaction| {
+            let table = transaction.open_table(ENTRIES)?;
+            let entries = table.range(range)?;
+            let entry = |bytes: &[u8]| codec::decode("log entry", bytes).map_err(|error| undecodable(&error));
+            entries.map(|row| entry(row?.1.value())).collect()
         };
-        read().map_err(read_error)
+        self.0.read(read).map_err(|error| self.read_error(error))
     }
 }
 
@@ -146,12 +138,13 @@ impl RaftLogStorage<TypeConfig> for Store {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
         let last_purged_log_id: Option<LogId> = self.read_meta(PURGED)?;
-        let read = || -> Io<Option<RaftEntry>> {
-            let table = self.database.begin_read()?.open_table(ENTRIES)?;
+        let read = |transaction: &ReadTransaction| -> Io<Option<RaftEntry>> {
+            let table = transaction.open_table(ENTRIES)?;
             let Some((_, bytes)) = table.last()? else { return Ok(None) };
             codec::decode("log entry", bytes.value()).map(Some).map_err(|error| undecodable(&error))
         };
-        let last_log_id = read().map_err(read_error)?.map(|entry| entry.log_id).or(last_purged_log_id);
+        let last = self.0.read(read).map_err(|error| self.read_error(error))?;
+        let last_log_id = last.map(|entry| entry.log_id).or(last_purged_log_id);
         Ok(LogState { last_purged_log_id, last_log_id })
     }
 

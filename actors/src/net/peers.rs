@@ -105,12 +105,24 @@ impl Peers {
         });
     }
 
+    /// Whether the newest keyset names the holder of a key. One that it does not name
+    /// any more is hung up on.
+    fn in_roster(&self, peer: &Peer) -> bool {
+        let records = self.0.records.read();
+        let named =
+            records.keyset().is_some_and(|(_, keyset)| keyset.orchestrators.iter().any(|o| o.key == *peer.key()));
+        if !named {
+            peer.close();
+        }
+        named
+    }
+
     async fn peer(&self, node: NodeId) -> Result<Peer, Failure> {
         let mut dial = self.with_slot(node, |slot| {
             let idle = match &*slot.dial.borrow() {
                 Dial::Never | Dial::Failed(_) => true,
                 Dial::UnderWay => false,
-                Dial::Ready(peer) => !peer.is_open(),
+                Dial::Ready(peer) => !peer.is_open() || !self.in_roster(peer),
             };
             if idle {
                 slot.dial.send_replace(Dial::UnderWay);

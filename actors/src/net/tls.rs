@@ -49,7 +49,7 @@ impl Credentials {
     }
 
     /// What a listener needs.
-    pub(super) fn server(&self) -> Result<QuicServerConfig, Failure> {
+    pub fn server(&self) -> Result<QuicServerConfig, Failure> {
         let verifier = Arc::new(PossessionVerifier { provider: self.provider.clone(), expected: None });
         let mut config = rustls::ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -64,7 +64,7 @@ impl Credentials {
     }
 
     /// What a dialer needs. `expected` pins the callee's key.
-    pub(super) fn client(&self, expected: Option<PublicKey>) -> Result<QuicClientConfig, Failure> {
+    pub fn client(&self, expected: Option<PublicKey>) -> Result<QuicClientConfig, Failure> {
         let verifier = Arc::new(PossessionVerifier { provider: self.provider.clone(), expected });
         let mut config = rustls::ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -116,20 +116,33 @@ impl PossessionVerifier {
             _ => Ok(()),
         }
     }
-
-    fn check_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
 }
 
-/// TLS 1.2 is never negotiated: its signatures are refused.
-fn no_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
-    Err(rustls::Error::PeerIncompatible(rustls::PeerIncompatible::Tls13RequiredForQuic))
+/// What rustls asks of both verifiers alike.
+macro_rules! signature_checks {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            // TLS 1.2 is never negotiated: its signatures are refused.
+            Err(rustls::PeerIncompatible::Tls13RequiredForQuic.into())
+        }
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            verify_tls13_signature(message, certificate, signature, algorithms)
+        }
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+    };
 }
 
 impl ServerCertVerifier for PossessionVerifier {
@@ -143,25 +156,7 @@ impl ServerCertVerifier for PossessionVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         self.check(certificate, chain).map(|()| ServerCertVerified::assertion())
     }
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        no_tls12()
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.check_signature(message, certificate, signature)
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
+    signature_checks!();
 }
 
 impl ClientCertVerifier for PossessionVerifier {
@@ -176,23 +171,5 @@ impl ClientCertVerifier for PossessionVerifier {
     ) -> Result<ClientCertVerified, rustls::Error> {
         self.check(certificate, chain).map(|()| ClientCertVerified::assertion())
     }
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        no_tls12()
-    }
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.check_signature(message, certificate, signature)
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
+    signature_checks!();
 }

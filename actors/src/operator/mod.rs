@@ -4,6 +4,7 @@
 //! credential to the orchestrators' keys, the domain's to a token.
 
 mod acts;
+mod roster;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,9 +13,9 @@ use protocol::{
     codec,
     commands::SnapshotRecord,
     failure::{Code, Failure},
-    ids::{ClientId, ClusterId, PublicKey},
+    ids::{ClientId, ClusterId, PublicKey, TokenId},
     limits,
-    records::{Admin, Keyset, Orchestrator, Payload, Record, RecordBody, SecretId, SharedSecret, Subject},
+    records::{Admin, Keyset, Orchestrator, Payload, Record, RecordBody, Revocation, SecretId, SharedSecret, Subject},
     sealed,
     sign::Signer,
     wire::{self, Call},
@@ -28,6 +29,7 @@ use crate::{
 };
 
 pub use acts::{CHUNKER, CODEC, NewToken};
+pub use roster::{Changed, Roster};
 
 /// How long one node may take to answer an operator.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,8 +108,17 @@ async fn meet(
     candidate: &Candidate,
     root: &PublicKey,
 ) -> Result<(Orchestrator, Option<Record>), Failure> {
-    let dialed = endpoint.dial(&candidate.address, candidate.key, Pace::Busy, PATIENCE).await;
+    // Whoever answers is looked at first: an unexpected key is not an unreachable node.
+    let dialed = endpoint.dial(&candidate.address, None, Pace::Busy, PATIENCE).await;
     let peer = dialed.map_err(|failure| about(candidate, failure))?;
+    if let Some(expected) = candidate.key.filter(|expected| expected != peer.key()) {
+        let found = *peer.key();
+        peer.close();
+        return Err(Failure::denied(format!(
+            "the node at {} has the key {found}, and not {expected}: compare with what it printed at its start",
+            candidate.address
+        )));
+    }
     let hello = peer.call(wire::Hello { agent: AGENT.into() }, PATIENCE).await;
     let welcome = hello.map_err(|failure| about(candidate, failure))?;
     let own = |keyset| Record::open(keyset, &ClusterId::of_root(root)).ok().filter(|record| record.author() == root);
@@ -213,12 +224,34 @@ impl Operator {
 
     /// The newest keyset.
     pub async fn keyset(&self) -> Result<(u64, Keyset), Failure> {
+        let record = self.keyset_record().await?;
+        match record.payload() {
+            Payload::Keyset(keyset) => Ok((record.version(), keyset.clone())),
+            _ => Err(Failure::retry("the orchestrator showed no keyset")),
+        }
+    }
+
+    async fn keyset_record(&self) -> Result<Record, Failure> {
         let records = self.records(vec![Subject::Keyset]).await?;
-        let newest = records.into_iter().find_map(|record| match record.payload() {
-            Payload::Keyset(keyset) => Some((record.version(), keyset.clone())),
-            _ => None,
-        });
-        newest.ok_or_else(|| Failure::retry("the orchestrator showed no keyset"))
+        let newest = records.into_iter().next().ok_or_else(|| Failure::retry("the orchestrator showed no keyset"))?;
+        self.check_keyset(newest)
+    }
+
+    /// The root signs its next keyset on top of this one: it must be the root's own, and
+    /// no older than any that was seen.
+    fn check_keyset(&self, record: Record) -> Result<Record, Failure> {
+        let trust = self.trust();
+        if *record.author() != trust.root || !matches!(record.payload(), Payload::Keyset(_)) {
+            return Err(Failure::denied("the orchestrator showed a keyset that the root key did not sign"));
+        }
+        if record.version() < trust.keyset_floor {
+            return Err(Failure::retry(format!(
+                "the orchestrator showed keyset {} although {} is known: it lags, or lies",
+                record.version(),
+                trust.keyset_floor
+            )));
+        }
+        Ok(record)
     }
 
     /// Signs payloads, each a version above what is there, and submits them together.
@@ -263,20 +296,26 @@ impl Operator {
         self.link.list(page).await
     }
 
+    /// Every token that was made, and what became of it.
+    pub async fn tokens(&self) -> Result<Vec<wire::TokenStatus>, Failure> {
+        let page = |last: Option<&wire::TokenStatus>| wire::ListTokens { after: last.map(|last| last.token) };
+        self.link.list(page).await
+    }
+
+    /// Ends a client for good: its keys are refused from now on, and what it has open is cut.
+    pub async fn revoke_client(&self, id: ClientId, reason: &str) -> Result<(), Failure> {
+        let reason = reason.into();
+        self.submit(vec![Payload::ClientRevocation(Revocation { id, reason })]).await
+    }
+
+    /// Ends a token for good. Clients that have joined with it stay.
+    pub async fn revoke_token(&self, id: TokenId, reason: &str) -> Result<(), Failure> {
+        let reason = reason.into();
+        self.submit(vec![Payload::TokenRevocation(Revocation { id, reason })]).await
+    }
+
     /// Asks every orchestrator of the newest keyset how it sees the cluster.
     pub async fn status(&self) -> Result<Vec<(Orchestrator, Result<wire::NodeStatus, Failure>)>, Failure> {
-        let (_, keyset) = self.keyset().await?;
-        let ask = |orchestrator: Orchestrator| async {
-            let status = async {
-                let peer =
-                    self.endpoint.dial(&orchestrator.address, Some(orchestrator.key), Pace::Busy, PATIENCE).await?;
-                let status = peer.call(wire::Status {}, PATIENCE).await;
-                peer.close();
-                status
-            }
-            .await;
-            (orchestrator, status)
-        };
-        Ok(futures_util::future::join_all(keyset.orchestrators.into_iter().map(ask)).await)
+        Ok(self.roster().await?.nodes)
     }
 }

@@ -1,10 +1,12 @@
-//! What an orchestrator does without being asked: while it leads the log, it
-//! admits a newer keyset and closes leases that are overdue; always, it erases
-//! release values that nobody needs any more and cuts connections whose key has no standing any more.
+//! What an orchestrator does without being asked: while it leads the log, it admits a
+//! newer keyset, brings the voters in line with it and closes leases that are overdue;
+//! always, it seals shared secrets for newcomers and hands release values to them,
+//! erases release values that nobody needs any more, and cuts connections whose key has
+//! no standing any more.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use protocol::commands::Command;
+use protocol::{commands::Command, ids::NodeId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 
 use super::desk::Desk;
@@ -13,15 +15,19 @@ use crate::{net::Service, tasks::Tasks};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Leases closed in one round.
 const CLOSES_MAX: usize = 64;
+/// Rounds after which the others are asked for their keyset.
+const ROUNDS_PER_KEYSET: u64 = 8;
 
 /// Starts the clerk.
 pub async fn start(desk: Desk, service: Arc<dyn Service>, supervisor: &ActorCell) -> Result<(), ractor::SpawnErr> {
-    let state = State { desk, service, tasks: Tasks::new() };
+    let state = State { desk, service, rounds: 0, handed: BTreeSet::new(), tasks: Tasks::new() };
     Actor::spawn_linked(None, Clerk, state, supervisor.clone()).await.map(|_| ())
 }
 
 enum Message {
     Tick,
+    /// A node did not take the release values.
+    NotHanded(NodeId),
 }
 
 struct Clerk;
@@ -29,6 +35,9 @@ struct Clerk;
 struct State {
     desk: Desk,
     service: Arc<dyn Service>,
+    rounds: u64,
+    /// Who has been given the release values since it came.
+    handed: BTreeSet<NodeId>,
     tasks: Tasks,
 }
 
@@ -53,13 +62,18 @@ impl Actor for Clerk {
     async fn handle(
         &self,
         myself: ActorRef<Message>,
-        Message::Tick: Message,
+        message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        if let Message::NotHanded(node) = message {
+            state.handed.remove(&node);
+            return Ok(());
+        }
         if state.desk.log.leads() {
             state.lead().await;
         }
         state.desk.sweep_vault().await.map_err(|failure| failure.message)?;
+        state.share(&myself).await;
         state.tick_later(&myself);
         Ok(())
     }
@@ -75,6 +89,31 @@ impl State {
         });
     }
 
+    /// One round of what all do for those that joined or came back.
+    async fn share(&mut self, myself: &ActorRef<Message>) {
+        self.rounds += 1;
+        if self.rounds.is_multiple_of(ROUNDS_PER_KEYSET)
+            && let Err(failure) = self.desk.ask_for_keyset().await
+        {
+            tracing::warn!(%failure, "a keyset could not be kept");
+        }
+        if let Err(failure) = self.desk.seal_for_newcomers().await {
+            tracing::warn!(%failure, "secrets were not sealed for a newcomer");
+        }
+        let alive = self.desk.gossip.alive();
+        self.handed.retain(|node| alive.contains(node));
+        for node in self.desk.peers.others().iter().map(|other| other.id()).filter(|node| alive.contains(node)) {
+            if self.handed.insert(node) {
+                let (desk, myself) = (self.desk.clone(), myself.clone());
+                self.tasks.spawn(async move {
+                    if desk.hand_over_releases(node).await.is_err() {
+                        let _ = myself.cast(Message::NotHanded(node));
+                    }
+                });
+            }
+        }
+    }
+
     /// One round of the leader's chores. What fails is tried again in the next.
     async fn lead(&self) {
         let now = self.desk.env.clock.now();
@@ -85,6 +124,9 @@ impl State {
         };
         if let Err(failure) = self.desk.admit_newest().await {
             tracing::warn!(%failure, "the newest keyset was not admitted");
+        }
+        if let Err(failure) = self.desk.follow_roster().await {
+            tracing::warn!(%failure, "the voters do not follow the roster yet");
         }
         for command in commands {
             if let Err(failure) = self.desk.log.propose(command).await {

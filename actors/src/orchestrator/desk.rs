@@ -5,7 +5,9 @@
 //! never before.
 
 mod admin;
+mod damage;
 mod joining;
+mod roster;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,8 +23,10 @@ use protocol::{
 };
 use tokio::sync::Semaphore;
 
-use super::{gossip::Gossip, records::Records, stewards::Stewards, vault::Vault};
+pub use self::damage::Reports;
+use super::{began::Began, gossip::Gossip, records::Records, stewards::Stewards, vault::Vault};
 use crate::{
+    identity::Identity,
     log::Log,
     net::{Connections, Incoming, Meter, Peers},
 };
@@ -37,10 +41,14 @@ pub struct Desk {
     pub env: Env,
     /// This node.
     pub me: NodeId,
+    /// Its keys.
+    pub identity: Identity,
     /// Converging state.
     pub records: Records,
     /// Decided state.
     pub log: Log,
+    /// Whether that has begun.
+    pub began: Began,
     /// Who is alive.
     pub gossip: Gossip,
     /// The other orchestrators.
@@ -51,6 +59,10 @@ pub struct Desk {
     pub vault: Vault,
     /// Turns at reading a commit object: each may be as large as an object may be.
     pub fetches: Arc<Semaphore>,
+    /// Which clients' reports of damage are being looked into.
+    pub reports: Reports,
+    /// Turns at looking at an object that is said to be damaged.
+    pub looks: Arc<Semaphore>,
     /// Who is connected.
     pub connections: Connections,
     /// Bytes from clients over connections that have ended.
@@ -78,20 +90,21 @@ impl Desk {
             Request::MintGets(call) => self.mint_gets(&caller, &call).await.map(Reply::MintedGets),
             Request::Commit(call) => self.commit(&caller, call).await.map(Reply::Committed),
             Request::Close(call) => self.close(&caller, call).await.map(Reply::Closed),
+            Request::Survey(call) => self.survey(&caller, &call).await.map(Reply::Surveyed),
+            Request::Report(call) => self.report(&caller, &call).await.map(Reply::Reported),
             Request::ListSnapshots(call) => self.list_snapshots(&caller, &call).await.map(Reply::Snapshots),
             Request::Submit(call) => self.submit(call).await.map(Reply::Submitted),
             Request::PutRelease(call) => self.put_release(&caller, call).await.map(Reply::PuttedRelease),
             Request::Status(_) => Ok(Reply::StatusIs(self.status())),
             Request::ListClients(call) => self.list_clients(&call).await.map(Reply::Clients),
+            Request::ListTokens(call) => self.list_tokens(&call).await.map(Reply::Tokens),
             Request::GetRecords(call) => Ok(Reply::Records(self.get_records(&call))),
-            Request::Raft(call) => self.log.take_raft(&call).await.map(Reply::Rafted),
+            Request::Raft(call) => self.take_raft(&call).await.map(Reply::Rafted),
             Request::Propose(call) => self.log.take_proposals(call.commands).await.map(Reply::Proposed),
             Request::ReadIndex(_) => self.log.read_index().await.map(Reply::ReadIndexIs),
-            Request::Push(call) => {
-                let records = self.records.open(call.records)?;
-                self.records.insert(records).await.map(Reply::Pushed)
-            }
-            Request::Pull(call) => Ok(Reply::Pulled(self.pull(&call))),
+            Request::Push(call) => self.records.take(call.records).await.map(Reply::Pushed),
+            Request::Reconcile(call) => self.records.answer(&call).map(Reply::Reconciled),
+            Request::Fetch(call) => self.records.give(&call).map(Reply::Fetched),
         }
     }
 
@@ -99,6 +112,10 @@ impl Desk {
     /// enrollment has not been applied here yet: one look at the leader tells.
     async fn permit(&self, incoming: &Incoming) -> Result<Standing, Failure> {
         let standing = self.standing(&incoming.caller);
+        // A newcomer that the log has not reached knows nobody: another one is asked sooner.
+        if matches!(standing, Standing::Client(_) | Standing::Stranger) && !self.log.takes_part() {
+            return Err(not_here_yet());
+        }
         match may(&standing, &incoming.request) {
             Err(_) if standing == Standing::Stranger => {
                 self.log.sync().await?;
@@ -107,6 +124,12 @@ impl Desk {
             }
             permitted => permitted.map(|()| standing),
         }
+    }
+
+    async fn take_raft(&self, call: &wire::Raft) -> Result<Vec<u8>, Failure> {
+        let answer = self.log.take_raft(call).await?;
+        self.began.note(&self.log).await?;
+        Ok(answer)
     }
 
     /// Passes something on to every other orchestrator. Returns what those said that
@@ -147,7 +170,8 @@ impl Desk {
     async fn grant(&self, caller: &Caller<'_>, call: wire::Grant) -> Result<protocol::commands::Lease, Failure> {
         let client = caller.client()?;
         self.check_repository(&client, &call.repository)?;
-        match self.log.propose(Command::Grant { client, repository: call.repository, lineage: call.lineage }).await? {
+        let wire::Grant { repository, lineage, attempt, after } = call;
+        match self.log.propose(Command::Grant { client, repository, lineage, attempt, after }).await? {
             Decided::Granted(lease) => Ok(lease),
             other => Err(unexpected(&other)),
         }
@@ -290,6 +314,6 @@ fn not_here_yet() -> Failure {
     Failure::retry("this orchestrator has not caught up with the cluster yet: try again, or try another")
 }
 
-fn unexpected(decided: &Decided) -> Failure {
+pub(super) fn unexpected(decided: &Decided) -> Failure {
     Failure::new(Code::Internal, format!("the log decided something else: {decided:?}"))
 }

@@ -12,6 +12,7 @@ use protocol::{
     failure::Failure,
     ids::{ClusterId, PublicKey},
     records::{Payload, Record},
+    sign::Signed,
     wire::{self, Answer, Reply, Request},
 };
 use ractor::ActorRef;
@@ -32,6 +33,8 @@ const VISITS_MAX: u32 = u32::MAX >> 4;
 pub struct Front {
     identity: Identity,
     seat: Shared<Option<Seat>>,
+    /// The keyset that does not name this node any more.
+    removed_by: Shared<Option<Signed>>,
     client_bytes: Arc<Meter>,
     actor: ActorRef<Message>,
 }
@@ -49,14 +52,21 @@ struct Seat {
 impl Front {
     /// A front without a seat.
     pub fn new(identity: Identity, client_bytes: Arc<Meter>, actor: ActorRef<Message>) -> Self {
-        Self { identity, seat: Shared::new(None), client_bytes, actor }
+        Self { identity, seat: Shared::new(None), removed_by: Shared::new(None), client_bytes, actor }
     }
 
     /// From now on calls are passed to this desk.
     pub fn open(&self, desk: Desk) {
         let visits = Arc::new(Semaphore::new(VISITS_MAX as usize));
         let seat = Seat { desk, ended: watch::Sender::new(false), visits };
+        self.removed_by.write(|keyset| *keyset = None);
         self.seat.write(|open| *open = Some(seat));
+    }
+
+    /// From now on callers hear that this node was removed, and by which keyset: it
+    /// names those to ask instead.
+    pub fn removed(&self, keyset: Signed) {
+        self.removed_by.write(|removed_by| *removed_by = Some(keyset));
     }
 
     /// From now on there is no desk. Calls under way are given up.
@@ -75,7 +85,8 @@ impl Front {
     fn welcome(&self) -> wire::Welcome {
         let keyset = self
             .desk()
-            .and_then(|desk| desk.records.set().read().keyset_record().map(|record| record.signed().clone()));
+            .and_then(|desk| desk.records.set().read().keyset_record().map(|record| record.signed().clone()))
+            .or_else(|| self.removed_by.read().clone());
         wire::Welcome { agent: AGENT.into(), card: self.identity.card(), keyset }
     }
 
@@ -88,10 +99,11 @@ impl Front {
 
     async fn visit(&self, incoming: Incoming) -> Answer {
         let not_ready = || {
-            Failure::retry(format!(
-                "node {} is not ready: it is starting, or waits to be adopted by `nuthatch cluster init`",
-                self.identity.node()
-            ))
+            let why = match &*self.removed_by.read() {
+                Some(_) => "it was removed from its cluster",
+                None => "it is starting, or waits to be adopted by `nuthatch cluster init` or `orchestrator add`",
+            };
+            Failure::retry(format!("node {} is not ready: {why}", self.identity.node()))
         };
         let Some(Seat { desk, ended, visits }) = self.seat.read().clone() else { return Err(not_ready()) };
         let Ok(_visit) = visits.acquire().await else { return Err(not_ready()) };

@@ -4,14 +4,18 @@
 //! gossip task. So only orchestrators may speak it, and what it carries is a hint and
 //! never a fact.
 //!
+//! chitchat knows nodes by socket addresses. The ones it is given here are made from
+//! node ids: where a node really listens is looked up in the newest keyset, and
+//! resolved, whenever it is dialed. So whoever joins, leaves or moves does so without
+//! a restart.
+//!
 //! Invariant: a gossip task that died is started anew, as a new life of this node,
 //! and nothing else ends with it: an orchestrator that gossips nonsense must not stop
 //! the others from deciding.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -21,11 +25,13 @@ use chitchat::{
     spawn_chitchat,
     transport::{Socket, Transport},
 };
-use control::records::SHARDS;
 use env::Env;
 use protocol::{
     failure::Failure,
     ids::{ClusterId, Hash, NodeId},
+    limits,
+    reconcile::{FANOUT, Prefix},
+    records::Orchestrator,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::{Mutex, mpsc};
@@ -41,6 +47,11 @@ const INBOX_MAX: usize = 256;
 const DIGEST_KEY: &str = "records";
 /// Between the death of the gossip task and the next.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// The port of all addresses: it stands for nothing.
+const PORT: u16 = 1;
+/// chitchat greets its seeds when it knows nobody, and now and then. It has this one:
+/// whoever in the roster is next.
+const ANYONE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), PORT);
 
 type Inbox = mpsc::Sender<(SocketAddr, ChitchatMessage)>;
 
@@ -49,7 +60,6 @@ type Inbox = mpsc::Sender<(SocketAddr, ChitchatMessage)>;
 pub struct Gossip {
     alive: Shared<BTreeSet<NodeId>>,
     inbox: Shared<Option<Inbox>>,
-    addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
 }
 
 /// What gossip is started with.
@@ -61,8 +71,6 @@ pub struct Start {
     pub me: NodeId,
     /// How often this node has started: tells its lives apart.
     pub generation: u64,
-    /// The roster's addresses, this node's own among them.
-    pub addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
 }
 
 impl Gossip {
@@ -74,8 +82,7 @@ impl Gossip {
         records: Records,
         supervisor: &ActorCell,
     ) -> Result<Self, Failure> {
-        let gossip =
-            Self { alive: Shared::new(BTreeSet::new()), inbox: Shared::new(None), addresses: start.addresses.clone() };
+        let gossip = Self { alive: Shared::new(BTreeSet::new()), inbox: Shared::new(None) };
         let (handle, inbox) = spawn(&start, &peers).await?;
         gossip.inbox.write(|place| *place = Some(inbox));
         let state =
@@ -93,22 +100,45 @@ impl Gossip {
 
     /// Takes a message from an orchestrator. Never waits; a full inbox drops it.
     pub fn take(&self, from: NodeId, message: &[u8]) {
-        let Some(address) = self.addresses.get(&from) else { return };
         let inbox = self.inbox.read().clone();
-        if let (Some(inbox), Ok(message)) = (inbox, ChitchatMessage::deserialize(&mut &*message)) {
-            let _ = inbox.try_send((*address, message));
+        if let (Some(inbox), Some(message)) = (inbox, read(message)) {
+            let _ = inbox.try_send((address_of(from), message));
         }
+    }
+}
+
+/// Reads a message. None if it is none, or would take far more memory than it has bytes:
+/// each of its blocks may be a zstd frame of 64 KiB, and every frame begins with the
+/// same four bytes (RFC 8878).
+pub fn read(message: &[u8]) -> Option<ChitchatMessage> {
+    const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+    let blocks = message.windows(FRAME.len()).filter(|bytes| *bytes == FRAME).count();
+    if blocks > limits::GOSSIP_BLOCKS_MAX {
+        return None;
+    }
+    ChitchatMessage::deserialize(&mut &*message).ok()
+}
+
+/// By which address chitchat knows a node.
+fn address_of(node: NodeId) -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::from(node.0), PORT))
+}
+
+/// The node that chitchat knows by an address.
+fn node_of(address: SocketAddr) -> Option<NodeId> {
+    match address.ip() {
+        IpAddr::V6(ip) => Some(NodeId(ip.octets())),
+        // Nobody here makes such a one: a peer has.
+        IpAddr::V4(_) => None,
     }
 }
 
 /// Starts a gossip task, and makes the inbox that it reads.
 async fn spawn(start: &Start, peers: &Peers) -> Result<(ChitchatHandle, Inbox), Failure> {
-    let Start { cluster, me, generation, addresses } = start;
-    let own = addresses.get(me).copied().ok_or_else(|| {
-        Failure::retry("this node's own address in the keyset cannot be resolved: check its name service")
-    })?;
+    let Start { cluster, me, generation } = start;
+    let own = address_of(*me);
     let (inbox, receive) = mpsc::channel(INBOX_MAX);
-    let transport = Quic { peers: peers.clone(), addresses: addresses.clone(), receive: Mutex::new(Some(receive)) };
+    let transport = Quic { peers: peers.clone(), receive: Mutex::new(Some(receive)) };
     let config = ChitchatConfig {
         chitchat_id: ChitchatId {
             node_id: me.to_string().into(),
@@ -118,7 +148,7 @@ async fn spawn(start: &Start, peers: &Peers) -> Result<(ChitchatHandle, Inbox), 
         cluster_id: cluster.to_string(),
         gossip_interval: INTERVAL,
         listen_addr: own,
-        seed_nodes: addresses.values().filter(|address| **address != own).map(SocketAddr::to_string).collect(),
+        seed_nodes: vec![ANYONE.to_string()],
         failure_detector_config: FailureDetectorConfig { initial_interval: INTERVAL, ..Default::default() },
         marked_for_deletion_grace_period: GRACE,
         catchup_callback: None,
@@ -133,14 +163,14 @@ async fn spawn(start: &Start, peers: &Peers) -> Result<(ChitchatHandle, Inbox), 
 /// chitchat's transport: one unidirectional stream for each message.
 struct Quic {
     peers: Peers,
-    addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
     receive: Mutex<Option<mpsc::Receiver<(SocketAddr, ChitchatMessage)>>>,
 }
 
 struct QuicSocket {
     peers: Peers,
-    addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
     receive: mpsc::Receiver<(SocketAddr, ChitchatMessage)>,
+    /// Whom in the roster `ANYONE` means next.
+    turn: usize,
 }
 
 #[async_trait]
@@ -148,22 +178,32 @@ impl Transport for Quic {
     async fn open(&self, _: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
         let receive = self.receive.lock().await.take();
         let receive = receive.ok_or_else(|| anyhow::anyhow!("gossip opens its transport once"))?;
-        Ok(Box::new(QuicSocket { peers: self.peers.clone(), addresses: self.addresses.clone(), receive }))
+        Ok(Box::new(QuicSocket { peers: self.peers.clone(), receive, turn: 0 }))
     }
 }
 
 #[async_trait]
 impl Socket for QuicSocket {
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
-        // chitchat may have learnt an address from a peer: only the roster's are dialed.
-        if let Some((node, _)) = self.addresses.iter().find(|(_, address)| **address == to) {
-            self.peers.gossip(*node, message.serialize_to_vec());
+        // chitchat may have learnt an address from a peer: only nodes of the roster are dialed.
+        let node = if to == ANYONE { self.next() } else { node_of(to) };
+        if let Some(node) = node {
+            self.peers.gossip(node, message.serialize_to_vec());
         }
         Ok(())
     }
 
     async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
         self.receive.recv().await.ok_or_else(|| anyhow::anyhow!("gossip is shutting down"))
+    }
+}
+
+impl QuicSocket {
+    /// One of the roster after the other.
+    fn next(&mut self) -> Option<NodeId> {
+        let others = self.peers.others();
+        self.turn = self.turn.wrapping_add(1);
+        others.get(self.turn.checked_rem(others.len())?).map(Orchestrator::id)
     }
 }
 
@@ -270,10 +310,11 @@ impl State {
         if self.gossip.inbox.read().is_none() {
             return;
         }
-        let mine = self.records.set().read().shard_digests().map(|digest| first_eight(&digest));
+        let mine: Digests = self.records.set().read().shard_digests().map(|digest| first_eight(&digest)).collect();
         let text = encode(&mine);
         let me = self.start.me;
-        let others: Vec<(NodeId, Option<String>)> = self
+        let others: BTreeSet<NodeId> = self.peers.others().iter().map(Orchestrator::id).collect();
+        let seen: Vec<(NodeId, Option<String>)> = self
             .handle
             .with_chitchat(|chitchat| {
                 let own = chitchat.self_node_state();
@@ -290,20 +331,23 @@ impl State {
             })
             .await;
         // Gossip may tell of nodes that nobody named.
-        let others: Vec<_> = others.into_iter().filter(|(node, _)| self.start.addresses.contains_key(node)).collect();
-        self.note_alive(others.iter().map(|(node, _)| *node).collect());
-        for (node, digest) in others {
-            let theirs = digest.as_deref().and_then(decode);
-            if let Some(theirs) = theirs.filter(|theirs| node != me && *theirs != mine) {
-                let differing = (0..SHARDS).filter(|shard| theirs[usize::from(*shard)] != mine[usize::from(*shard)]);
-                self.records.pull(node, differing.collect());
+        let seen: Vec<_> = seen.into_iter().filter(|(node, _)| *node == me || others.contains(node)).collect();
+        self.note_alive(seen.iter().map(|(node, _)| *node).collect());
+        for (node, digest) in seen.into_iter().filter(|(node, _)| *node != me) {
+            if let Some(theirs) = digest.as_deref().and_then(decode) {
+                let shards = Prefix::ALL.children().zip(mine.iter().zip(&theirs));
+                let differing: Vec<Prefix> =
+                    shards.filter(|(_, (mine, theirs))| mine != theirs).map(|(shard, _)| shard).collect();
+                if !differing.is_empty() {
+                    self.records.reconcile(node, differing);
+                }
             }
         }
     }
 }
 
 /// Eight bytes of each shard's digest, in hex: enough to see a difference.
-type Digests = [[u8; 8]; SHARDS as usize];
+type Digests = Vec<[u8; 8]>;
 
 fn first_eight(digest: &Hash) -> [u8; 8] {
     let mut eight = [0; 8];
@@ -321,12 +365,49 @@ fn decode(text: &str) -> Option<Digests> {
         .chunks(2)
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
         .collect::<Option<_>>()?;
-    let mut digests = [[0; 8]; SHARDS as usize];
-    if bytes.len() != digests.len() * 8 {
-        return None;
+    let (digests, rest) = bytes.as_chunks();
+    (digests.len() == FANOUT && rest.is_empty()).then(|| digests.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 7,281 times the operation `SetMaxVersion` (2, and a version of 64 bits), compressed.
+    const OPERATIONS: [u8; 26] = [
+        0x28, 0xb5, 0x2f, 0xfd, 0x60, 0xf9, 0xfe, 0x85, 0x00, 0x00, 0x20, 0x02, 0x00, 0x02, 0x00, 0x03, 0x00, 0xe4,
+        0x7f, 0x16, 0x0d, 0x80, 0xc3, 0x2e, 0xc0, 0x02,
+    ];
+
+    /// An `Ack` about one node, with so many blocks of those.
+    fn message(blocks: usize) -> Vec<u8> {
+        const ACK: u8 = 2;
+        const COMPRESSED: u8 = 1;
+        const UNCOMPRESSED: u8 = 2;
+        const END: u8 = 0;
+        let id = ChitchatId::new("node", 1, address_of(NodeId([1; 16])));
+        let mut operation = vec![0];
+        id.serialize(&mut operation);
+        operation.extend([0; 16]);
+        let mut message = ChitchatMessage::BadCluster.serialize_to_vec();
+        message.pop();
+        message.extend([ACK, UNCOMPRESSED, operation.len() as u8, 0]);
+        message.extend(operation);
+        for _ in 0..blocks {
+            message.extend([COMPRESSED, OPERATIONS.len() as u8, 0]);
+            message.extend(OPERATIONS);
+        }
+        message.push(END);
+        message
     }
-    for (digest, bytes) in digests.iter_mut().zip(bytes.chunks(8)) {
-        digest.copy_from_slice(bytes);
+
+    #[test]
+    fn a_message_that_swells_is_refused() {
+        assert!(read(&ChitchatMessage::BadCluster.serialize_to_vec()).is_some());
+        assert!(read(&message(limits::GOSSIP_BLOCKS_MAX)).is_some());
+        // Nothing else is wrong with it.
+        let more = message(limits::GOSSIP_BLOCKS_MAX + 1);
+        assert!(ChitchatMessage::deserialize(&mut &*more).is_ok());
+        assert!(read(&more).is_none());
     }
-    Some(digests)
 }

@@ -1,36 +1,44 @@
 //! The orchestrator role.
 //!
 //! Before its adoption a node answers `Hello` and `Adopt` only. Adopted, it opens
-//! its seat: records, log, gossip, vault, and a desk that answers with them.
+//! its seat: records, log, gossip, vault, and a desk that answers with them. A keyset
+//! that does not name it any more closes the seat for good.
 //!
 //! Invariant: a seat is whole or it is not there. If one of its actors fails, all
 //! of them end, what callers had under way ends, and the seat is opened again from
 //! disk; callers meanwhile are told to retry.
 
+mod began;
 mod clerk;
 mod commits;
 mod desk;
 mod front;
 mod gossip;
+mod judge;
 mod records;
 mod stewards;
 mod vault;
+mod verifier;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
-use control::Ledger;
+use control::{Ledger, RecordSet};
 use env::Env;
 use protocol::{
     failure::Failure,
     ids::{ClusterId, NodeId},
     records::{Payload, Record},
+    sign::Signed,
     wire,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::Semaphore;
 
+#[cfg(fuzzing)]
+pub use self::gossip::read as read_gossip;
 use self::{
-    desk::Desk,
+    began::Began,
+    desk::{Desk, Reports},
     front::Front,
     gossip::Gossip,
     records::{Loaded, Records},
@@ -49,11 +57,11 @@ use crate::{
 /// Holds the root's public key and the keyset of the adoption: what a node needs
 /// to know which cluster it belongs to.
 const CLUSTER_FILE: &str = "cluster";
-/// Exists once the log has begun here: from then on an empty log is a lost one.
-const LOG_BEGAN_FILE: &str = "log-began";
 const GENERATION_FILE: &str = "generation";
 /// Commit objects read at the same time.
 const COMMIT_FETCHES_MAX: usize = 8;
+/// Objects said to be damaged that are looked at at the same time.
+const LOOKS_MAX: usize = 2;
 /// Between the end of a seat and the attempt to open it again.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// The incarnation of a ledger that was never rebuilt.
@@ -79,6 +87,8 @@ pub enum Message {
     Adopt(wire::Adopt, RpcReplyPort<Result<(), Failure>>),
     /// Open the seat again after one of its actors failed.
     Reopen,
+    /// The newest keyset does not name this node.
+    Removed,
 }
 
 struct Orchestrator;
@@ -100,6 +110,8 @@ struct State {
     membership: Option<wire::Adopt>,
     /// The log of the seat that is open, or being opened: it is stopped before its actors.
     log: Option<Log>,
+    /// Whether the newest keyset does not name this node.
+    removed: bool,
     /// Serving ends with these.
     tasks: Tasks,
 }
@@ -122,6 +134,7 @@ impl Actor for Orchestrator {
             connections: Connections::default(),
             client_bytes,
             log: None,
+            removed: false,
             tasks: Tasks::new(),
         };
         if state.membership.is_some() {
@@ -143,12 +156,14 @@ impl Actor for Orchestrator {
             }
             Message::Reopen => {
                 if state.log.is_none()
+                    && !state.removed
                     && let Err(failure) = state.open_seat(&myself).await
                 {
                     tracing::error!(%failure, "cannot open the orchestrator's state; trying again");
                     state.reopen_later(&myself);
                 }
             }
+            Message::Removed => state.leave(&myself).await,
         }
         Ok(())
     }
@@ -183,20 +198,55 @@ impl State {
                 ));
             }
             Some(_) if self.log.is_some() => return Ok(()),
-            Some(_) => {
+            Some(_) if !self.removed => {
                 return Err(Failure::retry(
                     "this node is adopted, but its state does not open yet: try again, and if it stays so, see its log",
                 ));
             }
-            None => {}
+            // A cluster that removed this node may take it back as it is.
+            Some(_) | None => {}
         }
+        self.removed = false;
         small_file::write(&*self.env.disk, CLUSTER_FILE, &adopt)?;
         self.membership = Some(adopt);
         let opened = self.open_seat(myself).await;
         if opened.is_err() {
             self.reopen_later(myself);
         }
-        opened
+        opened?;
+        if self.removed {
+            return Err(Failure::denied("a newer keyset than this one does not name this node"));
+        }
+        Ok(())
+    }
+
+    /// Closes the seat, since the cluster goes on without this node.
+    async fn leave(&mut self, myself: &ActorRef<Message>) {
+        tracing::error!(
+            data_dir = self.env.disk.place(),
+            "the cluster has removed this orchestrator: stop it; with an empty data directory it can join again"
+        );
+        self.removed = true;
+        self.close_seat(myself).await;
+    }
+
+    /// Tells this actor when a keyset comes that does not name this node.
+    fn watch_roster(&self, myself: &ActorRef<Message>, desk: &Desk) {
+        let (myself, front) = (myself.clone(), self.front.clone());
+        let (mut changes, me, set) = (desk.records.changes(), desk.me, desk.records.set().clone());
+        self.tasks.spawn(async move {
+            loop {
+                let keyset = not_naming(&set.read(), me);
+                if let Some(keyset) = keyset {
+                    front.removed(keyset);
+                    let _ = myself.cast(Message::Removed);
+                    return;
+                }
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     fn reopen_later(&self, myself: &ActorRef<Message>) {
@@ -230,48 +280,56 @@ impl State {
         let (env, me, supervisor) = (&self.env, self.identity.node(), myself.get_cell());
         let cluster = ClusterId::of_root(&adoption.root);
 
-        let loaded = Loaded::load(env, adoption.root)?;
+        let loaded = Loaded::load(env, adoption.root).await?;
         let set = loaded.set.clone();
         let peers = Peers::new(self.endpoint.clone(), set.clone(), me);
-        let records = Records::start(env, loaded, peers.clone(), &supervisor).await?;
+        let records = Records::start(env, loaded, me, peers.clone(), &supervisor).await?;
         let keyset = Record::open(adoption.keyset.clone(), &cluster)?;
         records.insert(vec![keyset.clone()]).await?;
+        let other = not_naming(&records.set().read(), me);
+        if let Some(keyset) = other {
+            self.front.removed(keyset);
+            self.leave(myself).await;
+            return Ok(());
+        }
 
         let empty = Ledger::new(cluster, adoption.root, FIRST_INCARNATION);
         let log = Log::start(env, self.identity.voter(), empty, peers.clone(), &supervisor).await?;
         self.log = Some(log.clone());
-        check_log_is_there(env, &log).await?;
-        let start = gossip::Start {
-            cluster,
-            me,
-            generation: next_generation(env)?,
-            addresses: Arc::new(resolve_roster(env, &records).await?),
-        };
+        // Nothing reaches the log before this was asked.
+        let began = Began::check(env, &log).await?;
+        let start = gossip::Start { cluster, me, generation: next_generation(env)? };
         let gossip = Gossip::start(env, start, peers.clone(), records.clone(), &supervisor).await?;
         let desk = Desk {
             env: env.clone(),
             me,
+            identity: self.identity.clone(),
+            began: began.clone(),
             stewards: Stewards::new(env, self.identity.clone(), set),
-            vault: Vault::open(env)?,
+            vault: Vault::open(env).await?,
             records,
             log: log.clone(),
             gossip,
             peers,
             fetches: Arc::new(Semaphore::new(COMMIT_FETCHES_MAX)),
+            reports: Reports::default(),
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
             connections: self.connections.clone(),
             client_bytes: self.client_bytes.clone(),
         };
         clerk::start(desk.clone(), self.front.clone(), &supervisor)
             .await
             .map_err(|error| Failure::internal(format!("cannot start the clerk: {error}")))?;
+        verifier::start(desk.clone(), &supervisor)
+            .await
+            .map_err(|error| Failure::internal(format!("cannot start the verifier: {error}")))?;
         if let (true, Payload::Keyset(keyset)) = (adoption.genesis, keyset.payload()) {
             let members: BTreeMap<u64, NodeId> =
                 keyset.orchestrators.iter().map(|member| (member.voter, member.id())).collect();
             log.begin(members).await?;
         }
-        if log.has_begun().await {
-            note_log_began(env)?;
-        }
+        began.note(&log).await?;
+        self.watch_roster(myself, &desk);
         self.front.open(desk);
         // Who came while there was nobody to judge them is looked at now.
         self.connections.review(&*self.front);
@@ -279,30 +337,11 @@ impl State {
     }
 }
 
-/// A voter that has lost its log must not vote again under its old id: it could
-/// forget what it promised (I3). Nothing reaches the log before this was asked.
-async fn check_log_is_there(env: &Env, log: &Log) -> Result<(), Failure> {
-    let disk = &*env.disk;
-    let began = match disk.read(LOG_BEGAN_FILE) {
-        Ok(_) => true,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(small_file::failure("read", disk, &error)),
-    };
-    if began && !log.has_begun().await {
-        return Err(Failure::corrupt(format!(
-            "the log in {} is lost, so this node may not vote any more: replace it by a node with an empty data directory",
-            disk.place()
-        )));
-    }
-    Ok(())
-}
-
-fn note_log_began(env: &Env) -> Result<(), Failure> {
-    let disk = &*env.disk;
-    if disk.read(LOG_BEGAN_FILE).is_ok() {
-        return Ok(());
-    }
-    disk.replace(LOG_BEGAN_FILE, b"").map_err(|error| small_file::failure("write", disk, &error))
+/// The newest keyset, if it does not name this node.
+fn not_naming(records: &RecordSet, me: NodeId) -> Option<Signed> {
+    let (_, keyset) = records.keyset()?;
+    let named = keyset.orchestrators.iter().any(|orchestrator| orchestrator.id() == me);
+    if named { None } else { records.keyset_record().map(|record| record.signed().clone()) }
 }
 
 /// Counts the starts of this node, durably: gossip tells its lives apart by it.
@@ -317,19 +356,4 @@ fn next_generation(env: &Env) -> Result<u64, Failure> {
     let next = last.max(env.clock.now().0) + 1;
     disk.replace(GENERATION_FILE, &next.to_le_bytes()).map_err(|error| small_file::failure("write", disk, &error))?;
     Ok(next)
-}
-
-async fn resolve_roster(env: &Env, records: &Records) -> Result<BTreeMap<NodeId, SocketAddr>, Failure> {
-    let roster = records.set().read().keyset().map(|(_, keyset)| keyset.orchestrators.clone()).unwrap_or_default();
-    let mut addresses = BTreeMap::new();
-    for orchestrator in roster {
-        let resolved = env.net.resolve(&orchestrator.address).await;
-        match resolved.ok().and_then(|found| found.first().copied()) {
-            Some(address) => {
-                addresses.insert(orchestrator.id(), address);
-            }
-            None => tracing::warn!(address = orchestrator.address, "cannot resolve an orchestrator's address"),
-        }
-    }
-    Ok(addresses)
 }

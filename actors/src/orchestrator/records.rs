@@ -1,62 +1,78 @@
-//! The converging records of an orchestrator: kept on disk, and pulled when a peer
-//! has others.
+//! The converging records of an orchestrator: kept on disk, and reconciled with a
+//! peer that has others.
 //!
-//! Invariant: a record is on disk before anyone is told that it was taken. This
-//! actor is the only writer of the shared set.
+//! Invariant: a record is on disk before anyone is told that it was taken, and what it
+//! replaced is gone with the same transaction. This actor is the only writer of the
+//! shared set.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+mod exchange;
 
-use control::records::{Inserted, RecordSet};
-use env::{Env, run_blocking};
+use std::{collections::BTreeSet, sync::Arc};
+
+use control::{
+    reconcile::Direction,
+    records::{RecordSet, Sifted},
+};
+use env::{Blocking, Env, run_blocking};
 use protocol::{
     codec,
     failure::Failure,
     ids::{ClusterId, Hash, NodeId, PublicKey},
     limits,
+    reconcile::{Part, Prefix},
     records::Record,
     sign::Signed,
     wire,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort};
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Durability, ReadableTable, TableDefinition};
 use tokio::sync::watch;
 
-use crate::{db, net::Peers, shared::Shared, tasks::Tasks};
+use self::exchange::Exchange;
+use crate::{
+    db::{self, Db},
+    net::Peers,
+    shared::Shared,
+    tasks::Tasks,
+};
 
-const NAME: &str = "records";
+const DATABASE: db::What = db::What {
+    name: "records",
+    remedy: "stop this node, move the file away and start it again: it then fetches the records from the other \
+             orchestrators. If there is no other, restore the data directory from a copy",
+};
 /// Hash of a record to the record: `Signed` in postcard.
 const RECORDS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("records");
-/// How long a pull may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A handle to the records. Clones are cheap.
 #[derive(Clone)]
 pub struct Records {
     set: Shared<RecordSet>,
     cluster: ClusterId,
+    blocking: Arc<dyn Blocking>,
     actor: ActorRef<Message>,
     changed: watch::Receiver<u64>,
 }
 
 impl Records {
     /// Takes over what `load` has read, and starts the actor.
-    pub async fn start(env: &Env, loaded: Loaded, peers: Peers, supervisor: &ActorCell) -> Result<Self, Failure> {
+    pub async fn start(
+        env: &Env,
+        loaded: Loaded,
+        me: NodeId,
+        peers: Peers,
+        supervisor: &ActorCell,
+    ) -> Result<Self, Failure> {
         let (change, changed) = watch::channel(0);
         let Loaded { set, database, cluster } = loaded;
-        let state = State {
-            env: env.clone(),
-            set: set.clone(),
-            database: Arc::new(database),
-            cluster,
-            peers,
-            pulling: BTreeSet::new(),
-            change,
-            tasks: Tasks::new(),
-        };
-        let (actor, _) = Actor::spawn_linked(None, Keeper, state, supervisor.clone())
+        let state =
+            State { set: set.clone(), database, me, peers, exchanging: BTreeSet::new(), change, tasks: Tasks::new() };
+        let blocking = env.blocking.clone();
+        let keeper = Keeper { cluster, blocking: blocking.clone(), changed: changed.clone() };
+        let (actor, _) = Actor::spawn_linked(None, keeper, state, supervisor.clone())
             .await
             .map_err(|error| Failure::internal(format!("cannot start the records: {error}")))?;
-        Ok(Self { set, cluster, actor, changed })
+        Ok(Self { set, cluster, blocking, actor, changed })
     }
 
     /// The set, for readers.
@@ -71,10 +87,7 @@ impl Records {
 
     /// Checks records from outside. All are good, or none is taken.
     pub fn open(&self, records: Vec<Signed>) -> Result<Vec<Record>, Failure> {
-        if records.len() > limits::RECORDS_PER_FRAME_MAX {
-            return Err(Failure::invalid(format!("{} records at once are too many", records.len())));
-        }
-        records.into_iter().map(|signed| Ok(Record::open(signed, &self.cluster)?)).collect()
+        open(records, &self.cluster)
     }
 
     /// Adds records. They are on disk when this returns.
@@ -83,62 +96,97 @@ impl Records {
             .map_err(|_| Failure::retry("the records are restarting on this orchestrator: try again"))?
     }
 
-    /// Fetches what a peer has more in these shards.
-    pub fn pull(&self, peer: NodeId, shards: Vec<u8>) {
-        let _ = self.actor.cast(Message::Pull(peer, shards));
+    /// Checks and adds the records of a peer: all, or none. Its signatures are checked
+    /// off the asynchronous threads, and only those of records that are not here yet.
+    pub async fn take(&self, mut records: Vec<Signed>) -> Result<(), Failure> {
+        {
+            let set = self.set.read();
+            records.retain(|signed| set.get(&signed.hash()).is_none());
+        }
+        let cluster = self.cluster;
+        let records = run_blocking(&*self.blocking, move || open(records, &cluster)).await?;
+        if records.is_empty() { Ok(()) } else { self.insert(records).await }
     }
+
+    /// Answers a peer that compares its records with those here.
+    pub fn answer(&self, call: &wire::Reconcile) -> Result<Vec<Part>, Failure> {
+        self.set.read().by_hash().answer(&call.probes)
+    }
+
+    /// Gives a peer the records that it asks for.
+    pub fn give(&self, call: &wire::Fetch) -> Result<Vec<Signed>, Failure> {
+        if call.hashes.len() > limits::RECORDS_PER_FRAME_MAX {
+            return Err(Failure::invalid(format!("{} records at once are too many", call.hashes.len())));
+        }
+        Ok(self.set.read().fetch(&call.hashes).map(|record| record.signed().clone()).collect())
+    }
+
+    /// Fetches what a peer has more in these ranges, and pushes what it has less. One
+    /// at a time with each peer: while one is under way, this does nothing.
+    pub fn reconcile(&self, peer: NodeId, ranges: Vec<Prefix>) {
+        let _ = self.actor.cast(Message::Reconcile(peer, ranges));
+    }
+}
+
+fn open(records: Vec<Signed>, cluster: &ClusterId) -> Result<Vec<Record>, Failure> {
+    if records.len() > limits::RECORDS_PER_FRAME_MAX {
+        return Err(Failure::invalid(format!("{} records at once are too many", records.len())));
+    }
+    records.into_iter().map(|signed| Ok(Record::open(signed, cluster)?)).collect()
 }
 
 /// The records as read from disk, before the actor runs.
 pub struct Loaded {
     /// The set.
     pub set: Shared<RecordSet>,
-    database: Database,
+    database: Db,
     cluster: ClusterId,
 }
 
 impl Loaded {
     /// Reads the records of the cluster with this root key.
-    pub fn load(env: &Env, root: PublicKey) -> Result<Self, Failure> {
+    pub async fn load(env: &Env, root: PublicKey) -> Result<Self, Failure> {
         let cluster = ClusterId::of_root(&root);
-        let database = db::open(&*env.disk, NAME)?;
-        let mut set = RecordSet::new(cluster, root);
-        let mut read = || -> Result<(), redb::Error> {
-            let transaction = database.begin_write()?;
-            {
-                let mut table = transaction.open_table(RECORDS)?;
-                for entry in table.iter()? {
-                    let record = codec::decode::<Signed>("record", entry?.1.value())
-                        .and_then(|signed| Record::open(signed, &cluster))
-                        .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-                    set.insert(record);
+        let database = Db::open(env, DATABASE).await?;
+        let read = move |transaction: &redb::WriteTransaction| {
+            let mut set = RecordSet::new(cluster, root);
+            for entry in transaction.open_table(RECORDS)?.iter()? {
+                let (hash, bytes) = entry?;
+                let record = codec::decode::<Signed>("record", bytes.value())
+                    .and_then(|signed| Record::reopen(signed, &cluster))
+                    .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
+                if record.hash().0 != *hash.value() {
+                    return Err(redb::Error::Corrupted("a record is not the one that was kept".into()));
                 }
-                // Superseded records are left in the table while the node runs.
-                let kept: BTreeSet<Hash> = set.iter().map(|record| *record.hash()).collect();
-                table.retain(|hash, _| kept.contains(&Hash(*hash)))?;
+                set.insert(record);
             }
-            Ok(transaction.commit()?)
+            Ok(set)
         };
-        read().map_err(|error| db::failure(NAME, &*env.disk, &error))?;
+        // A write transaction, since the first one makes the table.
+        let set = database.write(Durability::Immediate, read).await.map_err(|error| database.failure(&error))?;
         Ok(Self { set: Shared::new(set), database, cluster })
     }
 }
 
 pub enum Message {
     Insert(Vec<Record>, RpcReplyPort<Result<(), Failure>>),
-    Pull(NodeId, Vec<u8>),
-    Pulled(NodeId, Vec<Record>),
+    Reconcile(NodeId, Vec<Prefix>),
+    Reconciled(NodeId),
 }
 
-struct Keeper;
+struct Keeper {
+    cluster: ClusterId,
+    blocking: Arc<dyn Blocking>,
+    changed: watch::Receiver<u64>,
+}
 
 struct State {
-    env: Env,
     set: Shared<RecordSet>,
-    database: Arc<Database>,
-    cluster: ClusterId,
+    database: Db,
+    me: NodeId,
     peers: Peers,
-    pulling: BTreeSet<NodeId>,
+    /// The peers with which an exchange is under way.
+    exchanging: BTreeSet<NodeId>,
     change: watch::Sender<u64>,
     tasks: Tasks,
 }
@@ -163,16 +211,25 @@ impl Actor for Keeper {
                 state.keep(records).await?;
                 let _ = reply.send(Ok(()));
             }
-            Message::Pull(peer, shards) => {
-                // One at a time from each peer; the next gossip round asks again.
-                if state.pulling.insert(peer) {
-                    state.pull(myself, peer, shards);
+            Message::Reconcile(peer, ranges) => {
+                if state.exchanging.insert(peer) {
+                    let records = Records {
+                        set: state.set.clone(),
+                        cluster: self.cluster,
+                        blocking: self.blocking.clone(),
+                        actor: myself.clone(),
+                        changed: self.changed.clone(),
+                    };
+                    // The two may find out at the same moment: they walk towards each other.
+                    let direction = if state.me < peer { Direction::Up } else { Direction::Down };
+                    let exchange = Exchange { records, peers: state.peers.clone(), peer };
+                    state.tasks.spawn(async move {
+                        exchange.run(ranges, direction).await;
+                        let _ = myself.cast(Message::Reconciled(peer));
+                    });
                 }
             }
-            Message::Pulled(peer, records) => {
-                state.pulling.remove(&peer);
-                state.keep(records).await?;
-            }
+            Message::Reconciled(peer) => _ = state.exchanging.remove(&peer),
         }
         Ok(())
     }
@@ -182,47 +239,28 @@ impl State {
     /// Writes records that are new to disk, then adds them to the set. A failed write
     /// ends the actor.
     async fn keep(&mut self, records: Vec<Record>) -> Result<(), ActorProcessingErr> {
-        let fresh: Vec<Record> = {
-            let set = self.set.read();
-            records.into_iter().filter(|record| set.judge(record) == Inserted::New).collect()
-        };
+        let Sifted { fresh, replaced } = self.set.read().sift(records);
         if fresh.is_empty() {
             return Ok(());
         }
-        let rows: Vec<([u8; 32], Vec<u8>)> =
-            fresh.iter().map(|record| (record.hash().0, codec::encode(record.signed()))).collect();
-        let database = self.database.clone();
-        let write = move || -> Result<(), redb::Error> {
-            let transaction = database.begin_write()?;
-            {
-                let mut table = transaction.open_table(RECORDS)?;
-                for (hash, bytes) in &rows {
-                    table.insert(hash, bytes.as_slice())?;
-                }
+        let rows: Vec<(Hash, Vec<u8>)> =
+            fresh.iter().map(|record| (*record.hash(), codec::encode(record.signed()))).collect();
+        let write = move |transaction: &redb::WriteTransaction| {
+            let mut table = transaction.open_table(RECORDS)?;
+            for hash in &replaced {
+                table.remove(&hash.0)?;
             }
-            Ok(transaction.commit()?)
+            for (hash, bytes) in &rows {
+                table.insert(&hash.0, bytes.as_slice())?;
+            }
+            Ok(())
         };
-        run_blocking(&*self.env.blocking, write).await?;
+        let written = self.database.write(Durability::Immediate, write).await;
+        written.map_err(|error| self.database.failure(&error).message)?;
         self.set.write(|set| {
-            for record in &fresh {
-                set.insert(record.clone());
-            }
+            fresh.into_iter().for_each(|record| _ = set.insert(record));
         });
         self.change.send_modify(|count| *count += 1);
         Ok(())
-    }
-
-    fn pull(&self, myself: ActorRef<Message>, peer: NodeId, shards: Vec<u8>) {
-        let (peers, set, cluster) = (self.peers.clone(), self.set.clone(), self.cluster);
-        self.tasks.spawn(async move {
-            let mut records = Vec::new();
-            for shard in shards {
-                let have = set.read().hashes(shard);
-                let Ok(pulled) = peers.call(peer, wire::Pull { have, shard }, PATIENCE).await else { break };
-                // A record that does not verify is left out: its sender is of no use to us.
-                records.extend(pulled.into_iter().filter_map(|signed| Record::open(signed, &cluster).ok()));
-            }
-            let _ = myself.cast(Message::Pulled(peer, records));
-        });
     }
 }

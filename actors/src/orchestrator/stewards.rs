@@ -1,4 +1,5 @@
-//! The storages' stewards, made from sealed credentials when they are first needed.
+//! The storages' stewards, made from sealed credentials when they are first needed,
+//! and the other secrets that orchestrators share.
 //!
 //! Invariant: a credential is opened in memory only, and forgotten when the record
 //! that carried it is replaced.
@@ -13,9 +14,10 @@ use env::{Env, Steward};
 use protocol::{
     codec,
     failure::Failure,
-    ids::{Hash, RepositoryId},
-    records::{Payload, SecretId, StorageCredential, Subject},
+    ids::{DomainId, Hash, RepositoryId},
+    records::{Payload, Record, SecretId, StorageCredential, Subject},
 };
+use zeroize::Zeroizing;
 
 use crate::{identity::Identity, shared::Shared};
 
@@ -50,27 +52,52 @@ impl Stewards {
         let storage_record = records.winner(&Subject::Storage(*repository));
         let storage_record = storage_record
             .ok_or_else(|| Failure::not_found(format!("there is no storage for repository {repository}")))?;
-        let secret_record = records.winner(&subject).ok_or_else(|| {
-            Failure::retry(format!("the credential for repository {repository} has not reached this orchestrator yet"))
-        })?;
+        let secret_record = secret_of(&records, &subject)?;
         let from = [*storage_record.hash(), *secret_record.hash()];
         let mut made = inner.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = made.get(repository).filter(|made| made.from == from) {
             return Ok(made.steward.clone());
         }
-        let (Payload::Storage(storage), Payload::Secret(secret)) = (storage_record.payload(), secret_record.payload())
-        else {
-            return Err(Failure::internal("a record stands under the wrong subject"));
-        };
-        let key = inner.identity.sealing();
-        let sealed = secret.boxes.iter().find(|sealed| sealed.to == key.public()).ok_or_else(|| {
-            Failure::retry(format!("the credential for repository {repository} is not sealed for this orchestrator"))
-        })?;
-        let opened = key.open(sealed, &codec::encode(&subject))?;
-        let credential: StorageCredential = codec::decode("storage credential", &opened)?;
+        let Payload::Storage(storage) = storage_record.payload() else { return Err(misfiled()) };
+        let credential: StorageCredential =
+            codec::decode("storage credential", &inner.unseal(secret_record, &subject)?)?;
         let steward =
             inner.env.storages.steward(storage, &credential).map_err(|error| Failure::invalid(error.to_string()))?;
         made.insert(*repository, Made { from, steward: steward.clone() });
         Ok(steward)
     }
+
+    /// The index key of a domain.
+    pub fn index_key(&self, domain: &DomainId) -> Result<[u8; 32], Failure> {
+        let subject = Subject::Secret(SecretId::DomainIndex(*domain));
+        let records = self.0.records.read();
+        let opened = self.0.unseal(secret_of(&records, &subject)?, &subject)?;
+        opened
+            .as_slice()
+            .try_into()
+            .map_err(|_| Failure::invalid(format!("the index key of domain {domain} is no key")))
+    }
+}
+
+impl Inner {
+    /// Opens this orchestrator's box of a shared secret.
+    fn unseal(&self, record: &Record, subject: &Subject) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let Payload::Secret(secret) = record.payload() else { return Err(misfiled()) };
+        let key = self.identity.sealing();
+        let sealed = secret
+            .boxes
+            .iter()
+            .find(|sealed| sealed.to == key.public())
+            .ok_or_else(|| Failure::retry(format!("the secret {subject:?} is not sealed for this orchestrator")))?;
+        Ok(key.open(sealed, &codec::encode(subject))?)
+    }
+}
+
+fn secret_of<'a>(records: &'a RecordSet, subject: &Subject) -> Result<&'a Record, Failure> {
+    let missing = || Failure::retry(format!("the secret {subject:?} has not reached this orchestrator yet"));
+    records.winner(subject).ok_or_else(missing)
+}
+
+fn misfiled() -> Failure {
+    Failure::internal("a record stands under the wrong subject")
 }

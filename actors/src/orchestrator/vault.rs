@@ -4,17 +4,21 @@
 //! it is decided in the log, so that all orchestrators erase their copy once each use
 //! of the token has acknowledged receipt, or the token has expired.
 
-use std::sync::Arc;
-
-use env::{Disk, Env, run_blocking};
+use env::Env;
 use protocol::{codec, failure::Failure, ids::TokenId, time::UnixMillis, wire::PutRelease};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Durability, ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
-use crate::db;
+use crate::db::{self, Db, Io};
 
-const NAME: &str = "vault";
+const DATABASE: db::What = db::What {
+    name: "vault",
+    remedy: "stop this node, move the file away and start it again: the other orchestrators keep the same release \
+             values. If there is no other, make new tokens for those that nobody has redeemed yet",
+};
 const RELEASES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("releases");
+
+type Releases = ReadOnlyTable<&'static [u8; 32], &'static [u8]>;
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -24,32 +28,15 @@ struct Kept {
 
 /// The release values of this node. redb serializes its writers, so this needs no actor.
 #[derive(Clone)]
-pub struct Vault {
-    env: Env,
-    database: Arc<Database>,
-}
-
-type Io<T> = Result<T, redb::Error>;
+pub struct Vault(Db);
 
 impl Vault {
     /// Opens the vault in the node's data directory.
-    pub fn open(env: &Env) -> Result<Self, Failure> {
-        let database = db::open(&*env.disk, NAME)?;
-        let make = || -> Io<()> {
-            let transaction = database.begin_write()?;
-            transaction.open_table(RELEASES)?;
-            Ok(transaction.commit()?)
-        };
-        make().map_err(|error| db::failure(NAME, &*env.disk, &error))?;
-        Ok(Self { env: env.clone(), database: Arc::new(database) })
-    }
-
-    fn refuse(disk: &dyn Disk) -> impl Fn(redb::Error) -> Failure {
-        let place = disk.place();
-        // The others' disks may be well.
-        move |error| {
-            Failure::retry(format!("the database {NAME} in {place} failed: {error}; another orchestrator may do"))
-        }
+    pub async fn open(env: &Env) -> Result<Self, Failure> {
+        let vault = Self(Db::open(env, DATABASE).await?);
+        // The table exists from the start, so that readers never meet a missing one.
+        vault.change(|_| Ok(())).await?;
+        Ok(vault)
     }
 
     async fn change<T, F>(&self, work: F) -> Result<T, Failure>
@@ -57,14 +44,15 @@ impl Vault {
         T: Send + 'static,
         F: FnOnce(&mut redb::Table<'_, &'static [u8; 32], &'static [u8]>) -> Io<T> + Send + 'static,
     {
-        let database = self.database.clone();
-        let write = move || -> Io<T> {
-            let transaction = database.begin_write()?;
-            let done = work(&mut transaction.open_table(RELEASES)?)?;
-            transaction.commit()?;
-            Ok(done)
-        };
-        run_blocking(&*self.env.blocking, write).await.map_err(Self::refuse(&*self.env.disk))
+        let change = |transaction: &redb::WriteTransaction| work(&mut transaction.open_table(RELEASES)?);
+        self.0.write(Durability::Immediate, change).await.map_err(|error| self.0.failure(&error))
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Releases) -> Io<T>) -> Result<T, Failure> {
+        let read = |transaction: &ReadTransaction| work(&transaction.open_table(RELEASES)?);
+        // The others' disks may be well.
+        let elsewhere = |error| Failure::retry(format!("{}; another orchestrator may do", self.0.failure(&error)));
+        self.0.read(read).map_err(elsewhere)
     }
 
     /// Keeps a release value until it expires.
@@ -80,29 +68,39 @@ impl Vault {
         .await
     }
 
+    /// All that is kept, to be handed to another orchestrator.
+    pub fn all(&self) -> Result<Vec<PutRelease>, Failure> {
+        self.read(|releases| {
+            let mut all = Vec::new();
+            for entry in releases.iter()? {
+                let (token, bytes) = entry?;
+                let Kept { value, expires } = parse(bytes.value())?;
+                all.push(PutRelease { token: TokenId(*token.value()), value, expires });
+            }
+            Ok(all)
+        })
+    }
+
     /// The release value of a token, if it is still kept.
     pub fn get(&self, token: &TokenId) -> Result<Option<[u8; 32]>, Failure> {
-        let read = || -> Io<Option<[u8; 32]>> {
-            let table = self.database.begin_read()?.open_table(RELEASES)?;
-            let Some(bytes) = table.get(&token.0)? else { return Ok(None) };
+        self.read(|releases| {
+            let Some(bytes) = releases.get(&token.0)? else { return Ok(None) };
             Ok(Some(parse(bytes.value())?.value))
-        };
-        read().map_err(Self::refuse(&*self.env.disk))
+        })
     }
 
     /// Erases what has expired, and what nobody needs any more.
     pub async fn sweep(&self, now: UnixMillis, is_done: impl Fn(&TokenId) -> bool) -> Result<(), Failure> {
-        let read = || -> Io<Vec<[u8; 32]>> {
+        let over = self.read(|releases| {
             let mut over = Vec::new();
-            for entry in self.database.begin_read()?.open_table(RELEASES)?.iter()? {
+            for entry in releases.iter()? {
                 let (token, bytes) = entry?;
                 if parse(bytes.value())?.expires < now || is_done(&TokenId(*token.value())) {
                     over.push(*token.value());
                 }
             }
             Ok(over)
-        };
-        let over = read().map_err(Self::refuse(&*self.env.disk))?;
+        })?;
         if over.is_empty() {
             return Ok(());
         }

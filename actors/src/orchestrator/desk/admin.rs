@@ -1,13 +1,13 @@
 //! What admins do and see, and what orchestrators read of each other's records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control::Standing;
 use protocol::{
     commands::Enrollment,
     failure::Failure,
-    ids::ClientId,
-    records::{Payload, Record, SecretId, Subject},
+    ids::{ClientId, TokenId},
+    records::{Payload, Record, SecretId, Subject, TokenTerms},
     sign::Signed,
     wire,
 };
@@ -19,10 +19,18 @@ impl Desk {
         let records = self.records.open(call.records)?;
         self.check_authors(&records)?;
         let push = wire::Push { records: records.iter().map(|record| record.signed().clone()).collect() };
+        let keyset = records.iter().any(|record| matches!(record.payload(), Payload::Keyset(_)));
         self.records.insert(records).await?;
         // Whoever acts on a fresh record next may ask any orchestrator: those that are
         // alive have it when this returns, the others pull it when they are back.
-        let _ = self.tell_others(push).await;
+        let kept = self.tell_others(push).await.len() + 1;
+        // The next keyset is made from this one, so it must not be lost with one disk.
+        let voters = self.log.status().voters.len();
+        if keyset && kept <= voters / 2 {
+            return Err(Failure::retry(format!(
+                "only {kept} of {voters} orchestrators could keep the new keyset: try again once a majority runs"
+            )));
+        }
         Ok(())
     }
 
@@ -34,7 +42,11 @@ impl Desk {
         for record in records {
             let is_admin = keyset.admins.iter().any(|admin| admin.key == *record.author());
             let is_keyset = matches!(record.payload(), Payload::Keyset(_));
-            if !is_admin && !is_keyset {
+            let is_root = record.author() == self.log.ledger().read().root();
+            if is_keyset && !is_root {
+                return Err(Failure::denied("a keyset is not signed by this cluster's root key"));
+            }
+            if !is_keyset && !is_admin {
                 return Err(Failure::denied("a record's author is not an admin of this cluster"));
             }
         }
@@ -62,6 +74,28 @@ impl Desk {
         Ok(wire::Page::of(rest.map(status)))
     }
 
+    pub(super) async fn list_tokens(&self, call: &wire::ListTokens) -> Result<wire::Page<wire::TokenStatus>, Failure> {
+        self.log.sync().await?;
+        let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
+        let refused: BTreeMap<_, _> = ledger.refused_redemptions().collect();
+        let status = |terms: &TokenTerms| wire::TokenStatus {
+            token: terms.token,
+            name: terms.name.clone(),
+            domain: terms.domain,
+            uses: terms.uses,
+            redeemed: ledger.redeemed(&terms.token).len() as u32,
+            expires: terms.expires,
+            revoked: records.token_revoked(&terms.token),
+            refused: refused.get(&terms.token).map(|refusals| wire::TokenRefusals {
+                count: refusals.count,
+                last_at: refusals.last_at,
+                last_name: refusals.last_name.clone(),
+            }),
+        };
+        let after = call.after.unwrap_or(TokenId([0; 32]));
+        Ok(wire::Page::of(records.tokens_after(&after).map(status)))
+    }
+
     pub(super) fn get_records(&self, call: &wire::GetRecords) -> wire::Page<Signed> {
         let records = self.records.set().read();
         let rest = |subject: &Subject| call.after.is_none_or(|after| *subject > after);
@@ -73,11 +107,6 @@ impl Desk {
         let subjects: BTreeSet<Subject> = call.subjects.iter().copied().filter(rest).collect();
         let found = subjects.iter().filter_map(|subject| records.winner(subject));
         wire::Page::of(found.map(|record| record.signed().clone()))
-    }
-
-    pub(super) fn pull(&self, call: &wire::Pull) -> Vec<Signed> {
-        let records = self.records.set().read();
-        records.missing(call.shard, &call.have).into_iter().map(|record| record.signed().clone()).collect()
     }
 
     pub(super) fn status(&self) -> wire::NodeStatus {
@@ -112,6 +141,12 @@ impl Desk {
             peers: roster.iter().map(peer).collect(),
             clients_connected: clients.len() as u64,
             client_bytes_received: self.client_bytes.closed() + clients.iter().sum::<u64>(),
+            leases_overdue: ledger.overdue_leases(self.env.clock.now()).count() as u64,
+            tokens_overused: ledger.refused_redemptions().filter(|(token, _)| !records.token_revoked(token)).count()
+                as u64,
+            segments_waiting: ledger.reuses().map(|(_, reuse)| reuse.own().len() as u64).sum(),
+            objects_condemned: ledger.reuses().map(|(_, reuse)| reuse.condemned().count() as u64).sum(),
+            voters: log.voters,
         }
     }
 }

@@ -45,20 +45,6 @@ impl Desk {
         }
     }
 
-    /// Has the log admit the newest keyset known here, if it has not.
-    pub async fn admit_newest(&self) -> Result<(), Failure> {
-        let keyset = {
-            let admitted = self.log.ledger().read().keyset().map(|(number, _)| number);
-            let records = self.records.set().read();
-            let newest = records.keyset_record().filter(|record| Some(record.version()) > admitted);
-            newest.map(|record| record.signed().clone())
-        };
-        match keyset {
-            Some(keyset) => self.log.propose(Command::Admit { keyset }).await.map(drop),
-            None => Ok(()),
-        }
-    }
-
     pub(super) fn release(&self, caller: &Caller<'_>, token: TokenId) -> Result<wire::ReleaseValue, Failure> {
         let client = caller.client()?;
         if !self.log.ledger().read().redeemed(&token).contains(&client) {
@@ -68,9 +54,12 @@ impl Desk {
         let terms = terms.ok_or_else(|| Failure::retry("the token's terms have not reached this orchestrator yet"))?;
         match self.vault.get(&token)? {
             Some(value) => Ok(wire::ReleaseValue { value, terms }),
-            None => Err(Failure::retry(
-                "this orchestrator does not hold the token's release value; another may, unless the token has expired",
+            None if terms.expires < self.env.clock.now() => Err(Failure::denied(
+                "the token expired before this machine had fetched what it was for: ask the operator for a new one and enroll with that",
             )),
+            None => {
+                Err(Failure::retry("this orchestrator does not hold the token's release value, but another one may"))
+            }
         }
     }
 
@@ -85,10 +74,11 @@ impl Desk {
     /// Keeps a release value here and, from an admin, at a majority: any majority then
     /// has one that can give it out.
     pub(super) async fn put_release(&self, caller: &Caller<'_>, call: wire::PutRelease) -> Result<(), Failure> {
-        self.vault.put(call.clone()).await?;
         if !matches!(caller.standing, Standing::Admin(_)) {
-            return Ok(());
+            // Handed over by one that may not have heard yet that nobody needs it.
+            return if self.is_over(&call.token) { Ok(()) } else { self.vault.put(call).await };
         }
+        self.vault.put(call.clone()).await?;
         let (roster, kept) = (self.peers.others().len() + 1, self.tell_others(call).await.len() + 1);
         if kept > roster / 2 {
             return Ok(());
@@ -100,11 +90,13 @@ impl Desk {
 
     /// Erases release values that nobody needs any more.
     pub async fn sweep_vault(&self) -> Result<(), Failure> {
-        let is_done = |token: &TokenId| {
-            let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
-            let all_welcomed = |terms: &TokenTerms| ledger.welcomed(token) >= terms.uses;
-            records.token_revoked(token) || records.token(token).is_some_and(all_welcomed)
-        };
-        self.vault.sweep(self.env.clock.now(), is_done).await
+        self.vault.sweep(self.env.clock.now(), |token| self.is_over(token)).await
+    }
+
+    /// Whether nobody needs a token's release value any more.
+    pub(super) fn is_over(&self, token: &TokenId) -> bool {
+        let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
+        let all_welcomed = |terms: &TokenTerms| ledger.welcomed(token) >= terms.uses;
+        records.token_revoked(token) || records.token(token).is_some_and(all_welcomed)
     }
 }
