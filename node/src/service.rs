@@ -1,7 +1,7 @@
 //! `nuthatch node run`: the roles of one node, until it is told to stop.
 //!
 //! Invariant: stdout carries only the lines that others rely on, each once:
-//! `listening on ADDRESS`, `key HEX`, `serving http://ADDRESS`, `client ID`.
+//! `listening on ADDRESS`, `key HEX`, `serving http[s]://ADDRESS`, `client ID`.
 
 use std::{
     net::SocketAddr,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How much libraries may say.
-const QUIET: &str = "openraft=off,foyer=error,foyer_storage=error,foyer_memory=error,chitchat=warn,quinn=warn,s3s=off";
+const QUIET: &str = "openraft=off,foyer=off,foyer_storage=off,foyer_memory=off,chitchat=warn,quinn=warn,s3s=off";
 /// Index pages that a node keeps in memory, in bytes: it reads none.
 const CACHE_BYTES: usize = 1 << 20;
 
@@ -99,12 +99,11 @@ fn storage_role(env: &Env, role: &StorageRole) -> Result<Role, Trouble> {
     let settings = StorageSettings {
         directory: role.dir.clone(),
         listen: role.listen,
+        tls: role.tls.clone(),
         bucket: role.bucket.clone(),
-        credential: StorageCredential {
-            access_key: secret(&role.access_key_file)?,
-            secret_key: secret(&role.secret_key_file)?,
-        },
+        credential: StorageCredential::new(secret(&role.access_key_file)?, secret(&role.secret_key_file)?),
     };
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
     let (env, bound) = (env.clone(), Arc::new(Mutex::new(None::<SocketAddr>)));
     let start: StartRole = Arc::new(move |supervisor| {
         let (env, bound, mut settings) = (env.clone(), bound.clone(), settings.clone());
@@ -119,7 +118,7 @@ fn storage_role(env: &Env, role: &StorageRole) -> Result<Role, Trouble> {
                 .map_err(|error| Failure::internal(format!("the storage ended at once: {error}")))?;
             let first = bound.lock().unwrap_or_else(PoisonError::into_inner).replace(address).is_none();
             if first {
-                line(&format!("serving http://{address}"));
+                line(&format!("serving {scheme}://{address}"));
             }
             Ok(actor.get_cell())
         })

@@ -1,10 +1,10 @@
 //! Making a cluster, and looking at it.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use actors::{
     client::Trust,
-    operator::{self, Candidate},
+    operator::{self, Candidate, Roster},
 };
 use protocol::{
     failure::Failure,
@@ -17,14 +17,19 @@ use serde_json::{Value, json};
 
 use super::{
     args::{ClusterInit, HomeArgs},
-    human, input,
+    health::{self, Findings},
+    human, input, orchestrators,
     output::Output,
     session::{OperatorSession, operator_env},
+    text,
     trouble::{Exit, Trouble},
 };
 use crate::home::Home;
 
-const FEW: &str = "Fewer than a majority answer: nothing can be decided until more are back.";
+/// How often `cluster status` looks until something that may pass has passed, and
+/// how long it waits in between: an election fits.
+const LOOKS: u32 = 6;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 /// A cluster that is to be made.
 pub struct NewCluster<'a> {
@@ -115,39 +120,60 @@ pub async fn init(args: ClusterInit, output: Output) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// `cluster status`. Failed if fewer than a majority answer.
+/// `cluster status`. Failed if nothing can be decided now.
 pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
     let session = OperatorSession::open(&home.path()?).await?;
-    let asked = async { Ok((session.operator.keyset().await?.0, session.operator.status().await?)) }.await;
+    let asked = look_twice(&session).await;
     let (name, trust) = (session.cluster.clone(), session.operator.trust());
-    let (keyset, nodes) = session.close(asked).await?;
-    let answering = nodes.iter().filter(|(_, status)| status.is_ok()).count();
-    let works = answering > nodes.len() / 2;
+    let (roster, findings) = session.close(asked).await?;
+    let (keyset, voters) = (roster.record.version(), roster.voters());
+    let works = findings.problems.is_empty();
     let mut object = json!({
         "ok": works,
         "name": name,
         "cluster": ClusterId::of_root(&trust.root).to_string(),
         "keyset": keyset,
-        "orchestrators": nodes.iter().map(|(node, status)| node_json(node, status)).collect::<Vec<_>>(),
+        "problems": findings.problems,
+        "warnings": findings.warnings,
+        "orchestrators": roster.nodes.iter().map(|(node, status)| node_json(node, status)).collect::<Vec<_>>(),
     });
     if !works {
         object["code"] = "retry".into();
-        object["message"] = FEW.into();
+        object["message"] = findings.problems.join(" ").into();
     }
     output.result(object, || {
         let mut rows = vec![["NAME", "ADDRESS", "STATE", "APPLIED", "RECORDS", "CLIENTS"].map(String::from).to_vec()];
-        rows.extend(nodes.iter().map(|(node, status)| node_row(node, status)));
-        format!("Cluster {name:?}, keyset {keyset}\n\n{}", human::columns(&rows, &[3, 4, 5]))
+        rows.extend(roster.nodes.iter().map(|(node, status)| node_row(node, status, voters.contains(&node.id()))));
+        let table = human::columns(&rows, &[3, 4, 5]);
+        let verdict = match (works, findings.warnings.is_empty()) {
+            (true, true) => "All is well.",
+            (true, false) => "Backups and restores work.",
+            (false, _) => "Nothing can be decided now.",
+        };
+        format!("Cluster {name:?}, keyset {keyset}. {verdict}\n\n{table}")
     });
-    for (node, status) in &nodes {
-        if let Err(failure) = status {
-            output.note(&format!("{}: {failure}", node.name));
-        }
+    for problem in &findings.problems {
+        output.note(&format!("Problem: {problem}"));
     }
-    if !works {
-        output.note(FEW);
+    for warning in &findings.warnings {
+        output.note(&format!("Note: {warning}"));
     }
     Ok(if works { Exit::Well } else { Exit::Failed })
+}
+
+/// Looks, and again if what was found may be over in a moment.
+async fn look_twice(session: &OperatorSession) -> Result<(Roster, Findings), Trouble> {
+    for _ in 1..LOOKS {
+        let roster = session.operator.roster().await?;
+        let findings = health::look(&roster);
+        if !findings.passing {
+            return Ok((roster, findings));
+        }
+        session.env().clock.sleep(BETWEEN_LOOKS).await;
+    }
+    let roster = session.operator.roster().await?;
+    let findings = health::look(&roster);
+    Ok((roster, findings))
 }
 
 fn node_json(node: &Orchestrator, status: &Result<NodeStatus, Failure>) -> Value {
@@ -158,12 +184,15 @@ fn node_json(node: &Orchestrator, status: &Result<NodeStatus, Failure>) -> Value
             "reachable": true,
             "leader": status.leader == Some(node.voter),
             "voter": status.peers.iter().any(|peer| peer.node == node.id() && peer.voter),
+            "keyset": status.keyset,
             "term": status.term,
             "applied": status.applied,
             "records": status.records_count,
             "clients_connected": status.clients_connected,
             "client_bytes_received": status.client_bytes_received,
             "clock_ms": status.clock.0,
+            "segments_waiting": status.segments_waiting,
+            "objects_condemned": status.objects_condemned,
         }),
     };
     if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
@@ -172,15 +201,11 @@ fn node_json(node: &Orchestrator, status: &Result<NodeStatus, Failure>) -> Value
     object
 }
 
-fn node_row(node: &Orchestrator, status: &Result<NodeStatus, Failure>) -> Vec<String> {
-    let mut row = vec![node.name.clone(), node.address.clone()];
-    match status {
-        Err(_) => row.push("unreachable".into()),
-        Ok(status) => {
-            let leads = status.leader == Some(node.voter);
-            row.push(if leads { "leader" } else { "follower" }.into());
-            row.extend([status.applied, status.records_count, status.clients_connected].map(human::count));
-        }
+fn node_row(node: &Orchestrator, status: &Result<NodeStatus, Failure>, votes: bool) -> Vec<String> {
+    let name = text::safe(&node.name).into_owned();
+    let mut row = vec![name, node.address.clone(), orchestrators::state(node, status, votes).into()];
+    if let Ok(status) = status {
+        row.extend([status.applied, status.records_count, status.clients_connected].map(human::count));
     }
     row
 }

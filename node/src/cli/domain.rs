@@ -12,6 +12,7 @@ use super::{
     output::Output,
     session::OperatorSession,
     storage::storages,
+    text,
     trouble::Trouble,
 };
 
@@ -61,7 +62,8 @@ pub async fn create(args: DomainCreate, output: Output) -> Result<(), Trouble> {
     output.result(object, || {
         format!(
             "Made the domain {:?}. Its secrets are in {home}: keep a copy.\nNext: nuthatch token create --domain {}",
-            domain.name, domain.name
+            domain.name,
+            text::word(&domain.name)
         )
     });
     Ok(())
@@ -98,8 +100,8 @@ pub async fn list(home: &HomeArgs, output: Output) -> Result<(), Trouble> {
         let mut rows = vec![["NAME", "STORAGE", "MEMBERS", "CHUNKS", "CODEC", "DOMAIN"].map(String::from).to_vec()];
         rows.extend(domains.iter().map(|domain| {
             vec![
-                domain.name.clone(),
-                storage(&domain.repository),
+                text::safe(&domain.name).into_owned(),
+                text::safe(&storage(&domain.repository)).into_owned(),
                 trust_name(domain.trust).into(),
                 format!("{} KiB", domain.chunker.average >> 10),
                 codec_name(domain.codec),

@@ -1,20 +1,29 @@
 //! The command line: parses, runs, and says how it went.
 
 mod args;
+mod choose;
 pub mod clients;
 pub mod cluster;
+mod diff;
 mod domain;
 mod enroll;
+mod generate;
+mod health;
 pub mod human;
 mod input;
+mod orchestrators;
 mod output;
 mod progress;
 mod restore;
 mod session;
 mod signals;
 mod snapshot;
+mod sources;
 mod storage;
+mod stream;
+pub mod text;
 mod token;
+mod tokens;
 mod trouble;
 mod verify;
 
@@ -24,17 +33,18 @@ use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use self::args::{
-    ClientCommand, ClusterCommand, Command, DomainCommand, NodeCommand, SnapshotCommand, StorageCommand, TokenCommand,
+    ClientCommand, ClusterCommand, Command, DomainCommand, NodeCommand, OrchestratorCommand, SnapshotCommand,
+    StorageCommand, TokenCommand,
 };
 pub use self::{
-    args::{Cli, Demo, NodeRun},
+    args::{Cli, Demo, DemoStorage, NodeRun},
     cluster::NewCluster,
     input::{read_file, read_secret},
     output::{Output, line, say},
     progress::{Shown, follow, watch},
     session::{ClientSession, OperatorSession, client_env},
     signals::StopSignals,
-    storage::NewStorage,
+    storage::{NewStorage, read_authorities, read_credential},
     token::NewToken,
     trouble::{Exit, Trouble},
 };
@@ -47,7 +57,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> 
         let wrong = error.use_stderr();
         if wrong && args.iter().any(|arg| arg == "--json") {
             let text = error.to_string();
-            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            // Its first paragraph: what follows is about usage in general.
+            let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            let message = lines.join(" ");
+            let message = message.trim_start_matches("error: ");
             Output::new(true).trouble(&Trouble::usage(message));
         } else {
             // With nowhere to print to there is nobody to tell.
@@ -84,30 +97,47 @@ async fn execute(command: Command, output: Output) -> Result<Exit, Trouble> {
         Command::Node(NodeCommand::Run(args)) => service::run(args).await?,
         Command::Cluster(ClusterCommand::Init(args)) => cluster::init(args, output).await?,
         Command::Cluster(ClusterCommand::Status(home)) => return cluster::status(&home, output).await,
+        Command::Orchestrator(OrchestratorCommand::Add(args)) => orchestrators::add(args, output).await?,
+        Command::Orchestrator(OrchestratorCommand::Remove(args)) => orchestrators::remove(args, output).await?,
+        Command::Orchestrator(OrchestratorCommand::List(home)) => orchestrators::list(&home, output).await?,
         Command::Storage(StorageCommand::Add(args)) => storage::add(args, output).await?,
+        Command::Storage(StorageCommand::Check(args)) => return storage::check(args, output).await,
         Command::Storage(StorageCommand::List(home)) => storage::list(&home, output).await?,
         Command::Domain(DomainCommand::Create(args)) => domain::create(args, output).await?,
         Command::Domain(DomainCommand::List(home)) => domain::list(&home, output).await?,
         Command::Token(TokenCommand::Create(args)) => token::create(args, output).await?,
+        Command::Token(TokenCommand::List(home)) => tokens::list(&home, output).await?,
+        Command::Token(TokenCommand::Revoke(args)) => tokens::revoke(args, output).await?,
+        Command::Client(ClientCommand::Show(args)) => clients::show(args, output).await?,
+        Command::Client(ClientCommand::Revoke(args)) => clients::revoke(args, output).await?,
         Command::Client(ClientCommand::List(home)) => clients::list(&home, output).await?,
         Command::Enroll(args) => enroll::enroll(args, output).await?,
         Command::Snapshot(SnapshotCommand::Create(args)) => return snapshot::create(args, output).await,
         Command::Snapshot(SnapshotCommand::List(data)) => snapshot::list(&data, output).await?,
         Command::Snapshot(SnapshotCommand::Show(args)) => snapshot::show(args, output).await?,
         Command::Snapshot(SnapshotCommand::Ls(args)) => snapshot::ls(args, output).await?,
+        Command::Snapshot(SnapshotCommand::Diff(args)) => diff::diff(args, output).await?,
         Command::Restore(args) => return restore::restore(args, output).await,
+        Command::Completions(args) => generate::completions(&args)?,
+        Command::Man(args) => generate::man(&args, output)?,
         Command::Verify(args) => return verify::verify(args, output).await,
     }
     Ok(Exit::Well)
 }
 
 fn log_warnings() {
-    let filter = EnvFilter::try_from_env("NUTHATCH_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,quinn=error,foyer_memory=error"));
+    // A cache that fails costs time and nothing else, and what foyer says of it is for
+    // those who know its insides.
+    const QUIET: &str = "quinn=error,foyer=off,foyer_memory=off,foyer_storage=off";
+    let asked = std::env::var("NUTHATCH_LOG").ok().filter(|asked| !asked.is_empty());
+    let directives = format!("{QUIET},{}", asked.as_deref().unwrap_or("warn"));
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},warn")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        // Where in the program a warning was written is of use to those who ask for more.
+        .with_target(asked.is_some())
         .without_time()
         .init();
 }

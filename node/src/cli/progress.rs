@@ -1,7 +1,7 @@
 //! How far a job is: a bar on a terminal, now and then a plain line elsewhere,
 //! nothing for scripts. And how it is stopped.
 
-use std::{io::IsTerminal as _, pin::pin, sync::Arc, time::Duration};
+use std::{cell::Cell, io::IsTerminal as _, pin::pin, sync::Arc, time::Duration};
 
 use env::Clock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -18,6 +18,8 @@ use super::{
 const GLANCE: Duration = Duration::from_millis(120);
 /// Between two lines in a pipe.
 const LINE: Duration = Duration::from_secs(5);
+/// Between two lines in a pipe that say what is waited for.
+const WAITING_LINE: Duration = Duration::from_secs(30);
 
 /// What a job is called, and how much there is to do.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +82,8 @@ struct View {
     shown: Shown,
     started: Duration,
     bar: Option<ProgressBar>,
+    /// When it was last said what is waited for.
+    waiting_told: Cell<Option<Duration>>,
 }
 
 impl View {
@@ -94,7 +98,7 @@ impl View {
         if bar.is_none() {
             output.note(shown.verb);
         }
-        Self { output, shown, started, bar }
+        Self { output, shown, started, bar, waiting_told: Cell::new(None) }
     }
 
     fn pause(&self) -> Duration {
@@ -105,6 +109,10 @@ impl View {
         if self.output.is_json() {
             return;
         }
+        if let Some(waiting) = progress.waiting() {
+            return self.show_waiting(&waiting, now);
+        }
+        self.waiting_told.set(None);
         let Shown { verb, moved, bytes_total } = self.shown;
         let done = progress.bytes.get();
         let mut text = format!(
@@ -127,6 +135,19 @@ impl View {
                 bar.tick();
             }
             None => say(&format!("{verb}: {text}")),
+        }
+    }
+}
+
+impl View {
+    /// Says what the job waits for, to a person who can stop it.
+    fn show_waiting(&self, what: &str, now: Duration) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("waiting: {what} (Ctrl-C to stop)"));
+            bar.tick();
+        } else if self.waiting_told.get().is_none_or(|told| now - told >= WAITING_LINE) {
+            self.waiting_told.set(Some(now));
+            say(&format!("waiting: {what}"));
         }
     }
 }

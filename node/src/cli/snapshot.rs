@@ -1,8 +1,8 @@
 //! Backing up, and looking at what was backed up.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use actors::client::{BackupRequest, Client, Means};
+use actors::client::{BackupRequest, Client, Contention, Means, Stamina};
 use protocol::{
     commands::SnapshotRecord,
     format::{
@@ -14,12 +14,12 @@ use repo::{CancellationToken, Outcome, Problems, Progress, RepoError, Snapshot};
 use serde_json::{Value, json};
 
 use super::{
-    args::{DataArgs, SnapshotCreate, SnapshotLs, SnapshotShow},
+    args::{DataArgs, SnapshotCreate, SnapshotLs, SnapshotShow, StaminaArgs},
     enroll::host_name,
     human,
     output::{Output, line},
     progress::{Shown, follow},
-    session::absolute,
+    sources::sources,
     trouble::{Exit, Trouble},
 };
 
@@ -28,14 +28,25 @@ const PROBLEMS_PRINTED_MAX: usize = 20;
 
 /// `snapshot create`.
 pub async fn create(args: SnapshotCreate, output: Output) -> Result<Exit, Trouble> {
-    let sources = args.paths.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
     let mut session = args.data.open().await?;
+    let source = match sources(args.source, &*session.env().clock, output) {
+        Ok(source) => source,
+        Err(trouble) => return session.close(Err(trouble)).await,
+    };
+    let mut stamina = stamina(&args.stamina);
+    if source.stream.is_some() {
+        // It cannot be gone on with in a further part: the lease itself is its bound.
+        stamina.part_after = Duration::MAX;
+    }
     let request = BackupRequest {
-        sources,
+        sources: source.paths,
+        rules: source.rules,
+        stream: source.stream,
         host: host_name(),
         description: args.description,
         tags: args.tags,
         means: Means::default(),
+        stamina,
     };
     let (clock, progress, cancel) =
         (session.env().clock.clone(), Arc::new(Progress::default()), CancellationToken::new());
@@ -44,12 +55,30 @@ pub async fn create(args: SnapshotCreate, output: Output) -> Result<Exit, Troubl
     let backup = Box::pin(session.client.backup(request, progress.clone(), cancel.clone()));
     let done = follow(output, clock.clone(), shown, &progress, &cancel, backup).await;
     let done = done.and_then(|done| {
-        done.map_err(stopped("backup", "No snapshot was made; those that there are stay as they were. Run it again."))
+        done.map_err(stopped(
+            "backup",
+            "The snapshots that there are stay as they were. Run it again: it goes on from what is stored.",
+        ))
     });
     let outcome = session.close(done).await?;
     let seconds = (clock.monotonic() - started).as_secs_f64();
     output.result(outcome_json(&outcome, seconds), || outcome_text(&outcome, seconds));
     Ok(finish(&outcome.problems, "could not be backed up", output))
+}
+
+fn stamina(args: &StaminaArgs) -> Stamina {
+    let contention = match (args.wait, args.take_over) {
+        (true, _) => Contention::Wait,
+        (_, true) => Contention::TakeOver,
+        _ => Contention::Refuse,
+    };
+    Stamina {
+        me: format!("process {}", std::process::id()),
+        contention,
+        patience: args.retry_for,
+        part_after: args.part_after,
+        part_bytes: args.part_size.unwrap_or(u64::MAX),
+    }
 }
 
 /// A stopped job says what remains of it.
@@ -104,6 +133,8 @@ fn stats_json(stats: &protocol::format::manifest::Stats) -> Value {
         "bytes_stored": stats.bytes_stored,
         "chunks_new": stats.chunks_new,
         "packs": stats.packs,
+        "excluded": stats.excluded,
+        "vanished": stats.vanished,
         "problems": stats.problems,
     })
 }
@@ -123,14 +154,20 @@ fn outcome_text(outcome: &Outcome, seconds: f64) -> String {
 }
 
 fn contents_text(stats: &protocol::format::manifest::Stats) -> String {
-    format!(
+    let mut text = format!(
         "{} ({} unchanged), {} directories, {} others, {}",
         human::counted(stats.files, "file"),
         human::count(stats.files_unchanged),
         human::count(stats.directories),
         human::count(stats.others),
         human::bytes(stats.bytes_source),
-    )
+    );
+    for (count, what) in [(stats.excluded, "excluded"), (stats.vanished, "vanished meanwhile")] {
+        if count > 0 {
+            text.push_str(&format!(", {} {what}", human::count(count)));
+        }
+    }
+    text
 }
 
 /// The one snapshot that a person means.
@@ -140,11 +177,17 @@ pub async fn choose(client: &Client, wanted: &str) -> Result<SnapshotRecord, Tro
 }
 
 fn pick<'a>(snapshots: &'a [SnapshotRecord], wanted: &str) -> Result<&'a SnapshotRecord, Trouble> {
-    if wanted == "latest" {
+    if wanted.eq_ignore_ascii_case("latest") {
         // A partial one is where a long backup goes on from, not what a person wants back.
-        let latest = snapshots.iter().rev().find(|snapshot| snapshot.commit.complete).or(snapshots.last());
-        return latest.ok_or_else(|| {
-            Trouble::not_found("this machine has no snapshot yet").hint("Make one: nuthatch snapshot create PATH")
+        let latest = snapshots.iter().rev().find(|snapshot| snapshot.commit.complete);
+        return latest.ok_or_else(|| match snapshots.last() {
+            None => {
+                Trouble::not_found("this machine has no snapshot yet").hint("Make one: nuthatch snapshot create PATH")
+            }
+            Some(partial) => Trouble::not_found("this machine has no complete snapshot yet").hint(format!(
+                "Run its backup again, and it goes on from where it was; or name a partial one to see what it has: {}.",
+                partial.id.short()
+            )),
         });
     }
     let wanted = wanted.to_ascii_lowercase();
@@ -255,6 +298,7 @@ pub async fn show(args: SnapshotShow, output: Output) -> Result<(), Trouble> {
     }
     object["sequence"] = commit.sequence.into();
     object["previous"] = commit.previous.map(|previous| previous.to_string()).into();
+    object["excludes"] = manifest.excludes.clone().into();
     object["program"] = manifest.program.clone().into();
     object["started_ms"] = manifest.started.0.into();
     object["finished_ms"] = manifest.finished.0.into();
@@ -279,6 +323,9 @@ pub async fn show(args: SnapshotShow, output: Output) -> Result<(), Trouble> {
         ];
         if !manifest.description.is_empty() {
             rows.insert(1, ("Description", manifest.description.clone()));
+        }
+        if !manifest.excludes.is_empty() {
+            rows.push(("Left out", manifest.excludes.join(" ")));
         }
         if !manifest.tags.is_empty() {
             rows.push(("Tags", manifest.tags.join(", ")));
@@ -313,7 +360,8 @@ pub async fn ls(args: SnapshotLs, output: Output) -> Result<(), Trouble> {
     session.close(listed).await
 }
 
-fn kind(what: &What) -> (&'static str, char) {
+/// What an entry is: its name in JSON, and its letter.
+pub fn kind(what: &What) -> (&'static str, char) {
     match what {
         What::File { .. } => ("file", '-'),
         What::Directory { .. } => ("directory", 'd'),
@@ -325,7 +373,8 @@ fn kind(what: &What) -> (&'static str, char) {
     }
 }
 
-fn size(what: &What) -> Option<u64> {
+/// Length of a file.
+pub fn size(what: &What) -> Option<u64> {
     if let What::File { len, .. } = what { Some(*len) } else { None }
 }
 

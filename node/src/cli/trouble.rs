@@ -37,8 +37,8 @@ impl From<Exit> for ExitCode {
 /// Why a command ended without its result.
 #[derive(Debug, Clone)]
 pub struct Trouble {
-    /// For scripts: `retry`, `fenced`, `denied`, `invalid`, `corrupt`, `internal`,
-    /// `not_found`, `cancelled`, `usage`.
+    /// For scripts: `retry`, `fenced`, `superseded`, `denied`, `invalid`, `corrupt`, `internal`,
+    /// `not_found`, `cancelled`, `busy`, `usage`.
     pub code: &'static str,
     /// What happened, to what.
     pub message: String,
@@ -132,6 +132,7 @@ fn code_of(code: Code) -> &'static str {
     match code {
         Code::Retry => "retry",
         Code::Fenced => "fenced",
+        Code::Superseded => "superseded",
         Code::Denied => "denied",
         Code::Invalid => "invalid",
         Code::Corrupt => "corrupt",
@@ -143,9 +144,11 @@ fn code_of(code: Code) -> &'static str {
 fn hint_of(code: &str) -> Option<String> {
     match code {
         "retry" => Some(AGAIN.into()),
-        "fenced" => {
-            Some("Another backup of this client has begun since. Nothing that was stored is lost: run it again.".into())
-        }
+        "fenced" => Some("Nothing that was stored is lost: run it again, and it goes on from there.".into()),
+        "superseded" => Some(
+            "Another backup of this client was started with --take-over, or from a copy of its data directory. It uses what this one has stored.".into(),
+        ),
+        "busy" => Some("Add --wait to wait for it, or --take-over to have it stop and to go on in its place.".into()),
         "corrupt" => Some("`nuthatch verify --read-data` says which files need what is damaged.".into()),
         _ => None,
     }
@@ -162,7 +165,11 @@ impl From<Failure> for Trouble {
 
 impl From<RepoError> for Trouble {
     fn from(error: RepoError) -> Self {
-        let code = if error.kind == Kind::Cancelled { "cancelled" } else { code_of(error.code()) };
+        let code = match error.kind {
+            Kind::Cancelled => "cancelled",
+            Kind::Busy => "busy",
+            _ => code_of(error.code()),
+        };
         Self { hint: hint_of(code), ..Self::new(code, error.message.clone()) }.because(error.source())
     }
 }

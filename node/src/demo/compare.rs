@@ -206,12 +206,12 @@ impl Comparer<'_> {
 
     fn directory(&mut self, pair: &Pair) -> io::Result<Option<String>> {
         let (mut names, mut restored) = (self.files.read_dir(&pair.source)?, self.files.read_dir(&pair.restored)?);
-        names.sort_unstable();
-        restored.sort_unstable();
-        let more: Vec<&OsString> = restored.iter().filter(|name| names.binary_search(name).is_err()).collect();
-        let difference = more.first().map(|name| format!("has {:?}, which it had not", name.to_string_lossy()));
-        let below = |name: OsString| Pair { source: pair.source.join(&name), restored: pair.restored.join(name) };
-        self.stack.extend(names.into_iter().rev().map(below));
+        names.sort();
+        restored.sort();
+        let more = restored.iter().find(|name| !names.has(name));
+        let difference = more.map(|name| format!("has {:?}, which it had not", name.to_string_lossy()));
+        let below = |name: &OsString| Pair { source: pair.source.join(name), restored: pair.restored.join(name) };
+        self.stack.extend(names.to_vec().iter().rev().map(below));
         Ok(difference)
     }
 }

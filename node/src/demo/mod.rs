@@ -10,6 +10,7 @@ mod process;
 mod report;
 mod sample;
 mod stage;
+mod storage;
 
 use serde_json::Value;
 

@@ -12,20 +12,15 @@ use actors::{
     net::Pace,
 };
 use env::{Env, files::Kind, run_blocking};
-use protocol::{
-    failure::Code,
-    ids::RepositoryId,
-    records::{Storage, Trust},
-    token::Token,
-};
-use repo::{CancellationToken, Outcome, Progress};
+use protocol::{failure::Code, records::Trust, token::Token};
+use repo::{CancellationToken, Outcome, Progress, ReadData, RestoreOptions};
 
 use super::{
     compare::{Pair, compare},
     loss::{Loss, Moment, WatchedStorages, lose},
     report::{Backup, Report},
     sample,
-    stage::{BUCKET, Stage},
+    stage::Stage,
 };
 use crate::cli::{
     Demo, NewCluster, NewStorage, NewToken, OperatorSession, Output, Shown, Trouble, client_env, line, watch,
@@ -55,7 +50,12 @@ pub async fn play(args: &Demo, output: Output, stage: &mut Stage) -> Result<Repo
     step(if own.is_none() { "making a sample tree" } else { "making a few files to change later, beside yours" });
     player.make(&extra, own.is_none()).await?;
 
-    step("starting three orchestrators and a storage, each a process of its own");
+    step(&match stage.elsewhere() {
+        None => "starting three orchestrators and a storage, each a process of its own".into(),
+        Some(storage) => {
+            format!("starting three orchestrators, each a process of its own; the storage is {}", storage.endpoint)
+        }
+    });
     let token = set_up(stage).await?;
     let sources: Vec<PathBuf> = own.iter().cloned().chain([extra.clone()]).collect();
 
@@ -143,16 +143,8 @@ async fn set_up(stage: &mut Stage) -> Result<Token, Trouble> {
     new.make(&home).await?;
     let session = OperatorSession::open(&home).await?;
     let made = async {
-        let storage = Storage {
-            repository: RepositoryId([0; 16]),
-            name: "demo".into(),
-            endpoint: access.endpoint,
-            region: "us-east-1".into(),
-            bucket: BUCKET.into(),
-            prefix: "repository".into(),
-            virtual_host: false,
-        };
-        NewStorage { storage, credential: access.credential, adopt: false }.add(&session).await?;
+        NewStorage { storage: access.storage, credential: access.credential, adopt: false }.add(&session).await?;
+        stage.stores();
         session.create_domain(DOMAIN, "demo", Trust::Trusting).await?;
         let new = NewToken { domain: DOMAIN, uses: 1, lasts: TOKEN_LASTS, tags: &[], name: "demo" };
         Ok(new.make(&session).await?.0)
@@ -238,8 +230,13 @@ impl Player {
             .cloned()
             .ok_or_else(|| Trouble::new("internal", "the snapshots that were just made are not there"))?;
         let (clock, progress) = (self.env.clock.clone(), Arc::new(Progress::default()));
-        let request =
-            RestoreRequest { snapshot, path: None, target: target.into(), overwrite: false, means: Means::default() };
+        let request = RestoreRequest {
+            snapshot,
+            path: None,
+            target: target.into(),
+            options: RestoreOptions::default(),
+            means: Means::default(),
+        };
         let started = clock.monotonic();
         let shown = Shown { verb: "restoring", moved: "fetched", bytes_total: None };
         let job = client.restore(request, progress.clone(), CancellationToken::new());
@@ -251,7 +248,8 @@ impl Player {
         let snapshots = client.snapshots().await?;
         let (clock, progress) = (self.env.clock.clone(), Arc::new(Progress::default()));
         let shown = Shown { verb: "verifying", moved: "fetched", bytes_total: None };
-        let job = client.verify(&snapshots, true, Means::default(), progress.clone(), CancellationToken::new());
+        let job =
+            client.verify(&snapshots, ReadData::All, Means::default(), progress.clone(), CancellationToken::new());
         Ok(watch(self.output, clock, shown, &progress, Box::pin(job)).await?)
     }
 }
@@ -259,10 +257,13 @@ impl Player {
 fn request(sources: &[PathBuf], description: &str) -> BackupRequest {
     BackupRequest {
         sources: sources.to_vec(),
+        rules: repo::Rules::default(),
+        stream: None,
         host: "demo-client".into(),
         description: description.into(),
         tags: Vec::new(),
         means: Means::default(),
+        stamina: client::Stamina::default(),
     }
 }
 
@@ -274,7 +275,7 @@ fn bytes_below(files: &dyn env::Files, root: &Path) -> u64 {
     while let Some(path) = stack.pop() {
         match files.metadata(&path) {
             Ok(found) if found.kind == Kind::Directory => {
-                stack.extend(files.read_dir(&path).unwrap_or_default().into_iter().map(|name| path.join(name)));
+                stack.extend(files.read_dir(&path).unwrap_or_default().iter().map(|name| path.join(name)));
             }
             Ok(found) if found.kind == Kind::File => bytes += found.len,
             _ => {}

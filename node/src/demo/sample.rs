@@ -170,7 +170,7 @@ impl Maker<'_> {
 /// A date in 2020, to the nanosecond.
 fn attributes(kind: Kind, mode: u32, age: u32) -> Attributes {
     let mtime = FileTime { secs: 1_577_836_800 + i64::from(age) * 3607, nanos: 123_456_789 + age };
-    Attributes { kind, mode, owner: None, mtime }
+    Attributes { kind, mode, owner: None, mtime, xattrs: Vec::new() }
 }
 
 /// Bytes that look random, the same for the same number.

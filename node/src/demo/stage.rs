@@ -8,21 +8,26 @@ use std::{
 };
 
 use actors::operator::Candidate;
-use data_encoding::HEXLOWER;
-use env::{Disk as _, Rng};
-use protocol::{ids::PublicKey, records::StorageCredential};
+use env::Disk as _;
+use protocol::{
+    ids::PublicKey,
+    records::{Storage, StorageCredential},
+};
 use serde_json::{Value, json};
 
-use super::process::{Process, address};
+use super::{
+    process::{Process, address},
+    storage::{StorageAccess, random, storage},
+};
 use crate::{
-    cli::{Demo, Trouble},
-    env::{DataDir, OsRandom},
+    cli::{Demo, Trouble, say},
+    env::DataDir,
 };
 
 /// Orchestrators: the fewest that survive the loss of one.
 const ORCHESTRATORS: [&str; 3] = ["a", "b", "c"];
 /// The bucket of the demo's storage.
-pub const BUCKET: &str = "demo";
+const BUCKET: &str = "demo";
 
 /// The demo's directory and processes.
 pub struct Stage {
@@ -33,6 +38,10 @@ pub struct Stage {
     keep: bool,
     orchestrators: Vec<Seat>,
     storage: Option<Process>,
+    /// The S3 that is used instead of a storage of the demo's own.
+    elsewhere: Option<StorageAccess>,
+    /// Whether something was stored there.
+    stored: bool,
 }
 
 struct Seat {
@@ -42,17 +51,11 @@ struct Seat {
     lost: bool,
 }
 
-/// Where the demo's storage is, and what opens it.
-pub struct StorageAccess {
-    /// `http://ADDRESS`.
-    pub endpoint: String,
-    /// Its credential.
-    pub credential: StorageCredential,
-}
-
 /// What still runs when the demo has ended.
 pub struct Kept {
     work: PathBuf,
+    /// Where the objects are.
+    stored: String,
     pids: Vec<u32>,
 }
 
@@ -60,7 +63,7 @@ impl Kept {
     /// How to talk to it, and how to end it.
     pub fn text(&self) -> String {
         let (home, data) = (self.work.join("home"), self.work.join("client"));
-        let (home, data, work) = (home.display(), data.display(), self.work.display());
+        let (home, data, work, stored) = (home.display(), data.display(), self.work.display(), &self.stored);
         let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
         let exe = std::env::current_exe().map_or_else(|_| "nuthatch".into(), |exe| exe.display().to_string());
         [
@@ -69,7 +72,7 @@ impl Kept {
             format!("  {exe} client list --home {home}"),
             format!("  {exe} snapshot list --data-dir {data}"),
             format!("  {exe} restore latest DEST --data-dir {data}"),
-            format!("What was restored lies in {work}/restored, what is stored in {work}/storage/objects."),
+            format!("What was restored lies in {work}/restored, what is stored in {stored}."),
             format!("To end it:\n  kill {}; rm -rf {work}", pids.join(" ")),
         ]
         .join("\n")
@@ -82,7 +85,7 @@ impl Kept {
             "home": self.work.join("home"),
             "data_dir": self.work.join("client"),
             "restored": self.work.join("restored"),
-            "objects": self.work.join("storage/objects"),
+            "objects": self.stored,
             "pids": self.pids,
         })
     }
@@ -91,6 +94,7 @@ impl Kept {
 impl Stage {
     /// Makes the directory.
     pub fn open(args: &Demo) -> Result<Self, Trouble> {
+        let elsewhere = StorageAccess::named(&args.storage)?;
         let (work, made) = match &args.work_dir {
             Some(path) => given(path)?,
             None => {
@@ -107,7 +111,16 @@ impl Stage {
             )));
         }
         let disk = DataDir::open(&work).map_err(|error| Trouble::file("work in", &work, &error))?;
-        Ok(Self { work, made, disk, keep: args.keep, orchestrators: Vec::new(), storage: None })
+        Ok(Self {
+            work,
+            made,
+            disk,
+            keep: args.keep,
+            orchestrators: Vec::new(),
+            storage: None,
+            elsewhere,
+            stored: false,
+        })
     }
 
     /// A place in the demo's directory.
@@ -134,10 +147,22 @@ impl Stage {
         Ok(candidates)
     }
 
-    /// Starts the storage.
+    /// The S3 that is used instead of a storage of the demo's own, if one is.
+    pub fn elsewhere(&self) -> Option<&Storage> {
+        self.elsewhere.as_ref().map(|access| &access.storage)
+    }
+
+    /// From here on something is stored.
+    pub fn stores(&mut self) {
+        self.stored = true;
+    }
+
+    /// Starts the storage, if it is not elsewhere.
     pub async fn start_storage(&mut self) -> Result<StorageAccess, Trouble> {
-        let random = |len: usize| HEXLOWER.encode(&(&OsRandom as &dyn Rng).array::<32>())[..len].to_owned();
-        let credential = StorageCredential { access_key: random(20), secret_key: random(40) };
+        if let Some(elsewhere) = &self.elsewhere {
+            return Ok(elsewhere.clone());
+        }
+        let credential = StorageCredential::new(random(20), random(40));
         let access = self.write("access-key", &credential.access_key)?;
         let secret = self.write("secret-key", &credential.secret_key)?;
         let config = format!(
@@ -149,7 +174,7 @@ impl Stage {
         let path = self.write("storage.toml", &config)?;
         let (process, [endpoint]) = Process::start("storage", &path, self.keep, ["serving "]).await?;
         self.storage = Some(process);
-        Ok(StorageAccess { endpoint, credential })
+        Ok(StorageAccess { storage: storage(endpoint, BUCKET, "repository".into()), credential })
     }
 
     /// Kills the orchestrator with this key, as a power cut would. Returns its name
@@ -172,6 +197,11 @@ impl Stage {
         for process in self.orchestrators.iter_mut().map(|seat| &mut seat.process).chain(&mut self.storage) {
             process.end().await;
         }
+        if let Some(elsewhere) = self.elsewhere.as_ref().filter(|_| self.stored)
+            && let Err(trouble) = elsewhere.clear().await
+        {
+            say(&format!("Note: {trouble}"));
+        }
         let removed = remove(&self.work, self.made);
         removed.map_err(|error| {
             Trouble::file("remove", &self.work, &error).hint("Remove it by hand: nothing else uses it.")
@@ -185,7 +215,13 @@ impl Stage {
             seat.process.restart().await?;
         }
         let processes = self.orchestrators.iter().map(|seat| &seat.process).chain(&self.storage);
-        Ok(Kept { work: self.work.clone(), pids: processes.filter_map(Process::id).collect() })
+        let stored = match &self.elsewhere {
+            Some(StorageAccess { storage, .. }) => {
+                format!("{}/{}/{}", storage.endpoint, storage.bucket, storage.prefix)
+            }
+            None => self.path("storage/objects").display().to_string(),
+        };
+        Ok(Kept { work: self.work.clone(), stored, pids: processes.filter_map(Process::id).collect() })
     }
 
     fn write(&self, name: &str, text: &str) -> Result<PathBuf, Trouble> {

@@ -1,8 +1,8 @@
 //! The page cache: foyer, in memory and in a directory.
 //!
 //! Invariant: no trouble with the directory ever reaches a caller. One that is
-//! unusable, or in use by another process, is warned of once, and the cache is
-//! then in memory only.
+//! unusable is warned of once, and the cache is then in memory only, as it is for the
+//! second of two processes.
 
 use std::{io, path::PathBuf};
 
@@ -66,6 +66,11 @@ impl PageCache {
         if let Some(directory) = &settings.directory {
             match Self::on_disk(settings, directory).await {
                 Ok(cache) => return Ok(cache),
+                // Another command of this client has it: both may run.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => tracing::debug!(
+                    directory = %directory.display(),
+                    "the cache directory is in use by another process; index pages are kept in memory only"
+                ),
                 Err(error) => tracing::warn!(
                     directory = %directory.display(),
                     %error,

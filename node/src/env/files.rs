@@ -4,8 +4,13 @@
 //! file is opened as itself, never through a link, and never waits for a pipe's
 //! other end. A new file is readable by its owner only until it is finished.
 
+mod reach;
+mod regular;
+mod stat;
+mod xattrs;
+
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     io,
     mem::MaybeUninit,
     os::{
@@ -17,12 +22,19 @@ use std::{
 
 use ::env::{
     Files,
-    files::{Attributes, FileTime, Kind, Metadata, SourceFile, TargetFile},
+    files::{Attributes, Kind, Metadata, Names, SourceFile, TargetFile, Xattr},
 };
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, Stat, Timespec, Timestamps, UTIME_OMIT, Uid},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir},
     io::Errno,
     thread::CapabilitySet,
+};
+
+use self::{
+    reach::Reach,
+    regular::{HostSource, HostTarget},
+    stat::{is_dir, kind_of, metadata_of, owner_of, times_of},
+    xattrs::Of,
 };
 
 /// Files at least this long are read ahead further: they are read to the end.
@@ -55,19 +67,20 @@ impl Default for HostFiles {
 
 impl Files for HostFiles {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        metadata_of(&rustix::fs::lstat(path)?)
+        let reach = Reach::of(path)?;
+        metadata_of(&rustix::fs::statat(reach.at(), reach.rest(), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
+    fn read_dir(&self, path: &Path) -> io::Result<Names> {
         let directory = open_quietly(path, OFlags::DIRECTORY)?;
         let mut buffer = [MaybeUninit::uninit(); DIRECTORY_BYTES];
         let mut entries = RawDir::new(directory, &mut buffer);
-        let mut names = Vec::new();
+        let mut names = Names::default();
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(OsStr::from_bytes(name).to_owned());
+            if name != b"." && name != b".." && !names.push(OsStr::from_bytes(name)) {
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 4 GiB of names"));
             }
         }
         Ok(names)
@@ -87,44 +100,68 @@ impl Files for HostFiles {
             // Advice only: a file system that knows none reads as before.
             let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
         }
-        Ok(Box::new(HostSource { file, offset: 0 }))
+        Ok(Box::new(HostSource::new(file)))
     }
 
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        let target = rustix::fs::readlinkat(CWD, path, Vec::new())?;
+        let reach = Reach::of(path)?;
+        let target = rustix::fs::readlinkat(reach.at(), reach.rest(), Vec::new())?;
         Ok(PathBuf::from(OsStr::from_bytes(target.as_bytes())))
     }
 
+    fn xattrs(&self, path: &Path) -> io::Result<Vec<Xattr>> {
+        xattrs::read(Of::Path(&Reach::of(path)?.path()))
+    }
+
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::mkdir(path, Mode::RWXU)?)
+        let reach = Reach::of(path)?;
+        Ok(rustix::fs::mkdirat(reach.at(), reach.rest(), Mode::RWXU)?)
     }
 
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn TargetFile>> {
+        let reach = Reach::of(path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(Box::new(HostTarget { file, end: 0 }))
+        let file = rustix::fs::openat(reach.at(), reach.rest(), flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Box::new(HostTarget::new(file)))
+    }
+
+    fn create_node(&self, path: &Path, kind: Kind, rdev: u64) -> io::Result<()> {
+        let (kind, rdev) = match kind {
+            Kind::Fifo => (FileType::Fifo, 0),
+            Kind::Socket => (FileType::Socket, 0),
+            Kind::CharDevice => (FileType::CharacterDevice, rdev),
+            Kind::BlockDevice => (FileType::BlockDevice, rdev),
+            Kind::File | Kind::Directory | Kind::Symlink => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let reach = Reach::of(path)?;
+        Ok(rustix::fs::mknodat(reach.at(), reach.rest(), kind, Mode::RUSR | Mode::WUSR, rdev)?)
     }
 
     fn symlink(&self, target: &OsStr, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::symlinkat(target, CWD, path)?)
+        let reach = Reach::of(path)?;
+        Ok(rustix::fs::symlinkat(target, reach.at(), reach.rest())?)
     }
 
     fn hard_link(&self, existing: &Path, path: &Path) -> io::Result<()> {
+        let (existing, path) = (Reach::of(existing)?, Reach::of(path)?);
         // Without AT_SYMLINK_FOLLOW a link to a symbolic link is one to the link itself.
-        Ok(rustix::fs::linkat(CWD, existing, CWD, path, AtFlags::empty())?)
+        Ok(rustix::fs::linkat(existing.at(), existing.rest(), path.at(), path.rest(), AtFlags::empty())?)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Ok(rustix::fs::rename(from, to)?)
+        let (from, to) = (Reach::of(from)?, Reach::of(to)?);
+        Ok(rustix::fs::renameat(from.at(), from.rest(), to.at(), to.rest())?)
     }
 
     fn set_attributes(&self, path: &Path, attributes: &Attributes) -> io::Result<()> {
+        let reach = Reach::of(path)?;
         if attributes.kind == Kind::Symlink {
-            return set_link_attributes(path, attributes);
+            return set_link_attributes(&reach, attributes);
         }
         // A handle that opens nothing, so a pipe or device feels no touch of it; by
         // its name in /proc the calls below reach the very thing whose kind is checked.
-        let handle = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(reach.at(), reach.rest(), flags, Mode::empty())?;
         let found = kind_of(rustix::fs::fstat(&handle)?.st_mode)?;
         if found != attributes.kind {
             let reason = format!("there is a {found:?} where a {:?} was expected", attributes.kind);
@@ -135,15 +172,21 @@ impl Files for HostFiles {
         if let Some((uid, gid)) = owner_of(attributes)? {
             rustix::fs::chown(name, Some(uid), Some(gid))?;
         }
+        // After the owner, whose change clears capabilities; the mode that comes after it
+        // says the same as the ACL.
+        let labelled = xattrs::write(Of::Handle(Path::new(name)), &attributes.xattrs);
         rustix::fs::chmod(name, Mode::from_raw_mode(attributes.mode))?;
-        Ok(rustix::fs::utimensat(CWD, name, &times_of(attributes), AtFlags::empty())?)
+        rustix::fs::utimensat(CWD, name, &times_of(attributes), AtFlags::empty())?;
+        labelled
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        match rustix::fs::unlink(path) {
+        let reach = Reach::of(path)?;
+        let found = || rustix::fs::statat(reach.at(), reach.rest(), AtFlags::SYMLINK_NOFOLLOW);
+        match rustix::fs::unlinkat(reach.at(), reach.rest(), AtFlags::empty()) {
             // Linux says the first of a directory, POSIX the second.
-            Err(Errno::ISDIR | Errno::PERM) if rustix::fs::lstat(path).is_ok_and(|stat| is_dir(&stat)) => {
-                Ok(rustix::fs::rmdir(path)?)
+            Err(Errno::ISDIR | Errno::PERM) if found().is_ok_and(|stat| is_dir(&stat)) => {
+                Ok(rustix::fs::unlinkat(reach.at(), reach.rest(), AtFlags::REMOVEDIR)?)
             }
             removed => Ok(removed?),
         }
@@ -154,141 +197,26 @@ impl Files for HostFiles {
     }
 }
 
-/// A regular file being read.
-struct HostSource {
-    file: OwnedFd,
-    offset: u64,
-}
-
-impl SourceFile for HostSource {
-    fn metadata(&self) -> io::Result<Metadata> {
-        metadata_of(&rustix::fs::fstat(&self.file)?)
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = again(|| rustix::io::pread(&self.file, &mut *buffer, self.offset))?;
-        self.offset += read as u64;
-        Ok(read)
-    }
-}
-
-/// A regular file being written.
-struct HostTarget {
-    file: OwnedFd,
-    // Behind the last byte written: how long the file is without being told.
-    end: u64,
-}
-
-impl TargetFile for HostTarget {
-    fn write_at(&mut self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let written = again(|| rustix::io::pwrite(&self.file, bytes, offset))?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            offset += written as u64;
-            bytes = &bytes[written..];
-        }
-        self.end = self.end.max(offset);
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>, len: u64, attributes: &Attributes) -> io::Result<()> {
-        if len != self.end {
-            rustix::fs::ftruncate(&self.file, len)?;
-        }
-        // A new owner clears setuid and setgid, so the mode comes after it; both
-        // change the ctime only, so the times could come anywhere, and come last.
-        if let Some((uid, gid)) = owner_of(attributes)? {
-            rustix::fs::fchown(&self.file, Some(uid), Some(gid))?;
-        }
-        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(attributes.mode))?;
-        Ok(rustix::fs::futimens(&self.file, &times_of(attributes))?)
-    }
-}
-
-fn set_link_attributes(path: &Path, attributes: &Attributes) -> io::Result<()> {
+fn set_link_attributes(reach: &Reach<'_>, attributes: &Attributes) -> io::Result<()> {
     if let Some((uid, gid)) = owner_of(attributes)? {
-        rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::chownat(reach.at(), reach.rest(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    Ok(rustix::fs::utimensat(CWD, path, &times_of(attributes), AtFlags::SYMLINK_NOFOLLOW)?)
+    let labelled = xattrs::write(Of::Path(&reach.path()), &attributes.xattrs);
+    rustix::fs::utimensat(reach.at(), reach.rest(), &times_of(attributes), AtFlags::SYMLINK_NOFOLLOW)?;
+    labelled
 }
 
 /// Opens for reading, without leaving a new access time behind where that is allowed.
 fn open_quietly(path: &Path, extra: OFlags) -> rustix::io::Result<OwnedFd> {
+    let reach = Reach::of(path)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
-    match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
+    match rustix::fs::openat(reach.at(), reach.rest(), flags | OFlags::NOATIME, Mode::empty()) {
         // Only the owner may ask for that.
-        Err(Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
+        Err(Errno::PERM) => rustix::fs::openat(reach.at(), reach.rest(), flags, Mode::empty()),
         opened => opened,
-    }
-}
-
-/// Calls again what a signal interrupted.
-fn again<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            done => return done,
-        }
     }
 }
 
 fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
-}
-
-fn is_dir(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-}
-
-fn kind_of(raw_mode: u32) -> io::Result<Kind> {
-    Ok(match FileType::from_raw_mode(raw_mode) {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Directory,
-        FileType::Symlink => Kind::Symlink,
-        FileType::Fifo => Kind::Fifo,
-        FileType::Socket => Kind::Socket,
-        FileType::CharacterDevice => Kind::CharDevice,
-        FileType::BlockDevice => Kind::BlockDevice,
-        FileType::Unknown => {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, format!("its kind is unknown (mode {raw_mode:o})")));
-        }
-    })
-}
-
-fn owner_of(attributes: &Attributes) -> io::Result<Option<(Uid, Gid)>> {
-    match attributes.owner {
-        // The kernel reads this number as "leave it".
-        Some((u32::MAX, _) | (_, u32::MAX)) => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "no file can have the owner or group 4294967295"))
-        }
-        owner => Ok(owner.map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid)))),
-    }
-}
-
-fn times_of(attributes: &Attributes) -> Timestamps {
-    let FileTime { secs, nanos } = attributes.mtime;
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: secs, tv_nsec: i64::from(nanos) },
-    }
-}
-
-#[expect(clippy::useless_conversion, reason = "the widths of these fields differ between architectures")]
-fn metadata_of(stat: &Stat) -> io::Result<Metadata> {
-    let time = |secs: i64, nanos: u64| FileTime { secs, nanos: u32::try_from(nanos).unwrap_or(0) };
-    Ok(Metadata {
-        kind: kind_of(stat.st_mode)?,
-        len: u64::try_from(stat.st_size).unwrap_or(0),
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: time(stat.st_mtime.into(), stat.st_mtime_nsec.into()),
-        ctime: time(stat.st_ctime.into(), stat.st_ctime_nsec.into()),
-        inode: stat.st_ino.into(),
-        device: stat.st_dev.into(),
-        links: stat.st_nlink.into(),
-        rdev: stat.st_rdev.into(),
-    })
 }

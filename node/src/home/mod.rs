@@ -84,7 +84,12 @@ pub fn default_path() -> Option<PathBuf> {
 impl Home {
     /// The directory whose disk `env` has.
     pub fn of(env: &Env) -> Self {
-        Self { disk: env.disk.clone() }
+        Self::on(env.disk.clone())
+    }
+
+    /// The directory that is this disk.
+    pub fn on(disk: std::sync::Arc<dyn Disk>) -> Self {
+        Self { disk }
     }
 
     /// Where it is, for people.
@@ -128,6 +133,17 @@ impl Home {
         let seed = Zeroizing::new(rng.array::<32>());
         self.write(ROOT, &SealedKey::seal(&seed, passphrase, rng)?)?;
         Ok(seed)
+    }
+
+    /// The root key that is there.
+    pub fn open_root_key(&self, passphrase: &str) -> Result<Zeroizing<[u8; 32]>, Failure> {
+        let sealed = self.read::<SealedKey>(ROOT)?.ok_or_else(|| {
+            Failure::not_found(format!(
+                "the root key is not in {}: run this where the cluster was made, or on a copy of that directory",
+                self.place()
+            ))
+        })?;
+        sealed.open(passphrase)
     }
 
     /// The admin key: made, or the one that is there.

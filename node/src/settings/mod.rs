@@ -13,7 +13,10 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use crate::cli::{Trouble, read_file};
+use crate::{
+    cli::{Trouble, read_file},
+    storage::TlsFiles,
+};
 
 /// What a node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -60,8 +63,10 @@ pub struct Settings {
 /// The built-in storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageRole {
-    /// Where it listens: a loopback address, TCP.
+    /// Where it listens, TCP: a loopback address, or with TLS any.
     pub listen: SocketAddr,
+    /// With what it speaks TLS, if it does.
+    pub tls: Option<TlsFiles>,
     /// Where the objects lie.
     pub dir: PathBuf,
     /// The bucket that exists from the start.
@@ -98,6 +103,8 @@ struct StorageFile {
     listen: Option<SocketAddr>,
     dir: Option<PathBuf>,
     bucket: Option<String>,
+    certificate_file: Option<PathBuf>,
+    certificate_key_file: Option<PathBuf>,
     access_key_file: PathBuf,
     secret_key_file: PathBuf,
 }
@@ -172,13 +179,19 @@ impl Settings {
 impl StorageFile {
     fn check(self, data_dir: &Path) -> Result<StorageRole, String> {
         let listen = self.listen.unwrap_or_else(|| STORAGE_LISTEN.into());
-        if !listen.ip().is_loopback() {
+        let tls = match (self.certificate_file, self.certificate_key_file) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) => None,
+            _ => return Err("storage.certificate_file and storage.certificate_key_file go together".into()),
+        };
+        if tls.is_none() && !listen.ip().is_loopback() {
             return Err(format!(
-                "storage.listen = {listen}: the built-in storage speaks plain HTTP, so it listens on 127.0.0.1 or [::1] only"
+                "storage.listen = {listen}: a storage that speaks plain HTTP listens on 127.0.0.1 or [::1] only; for TLS, give it certificate_file and certificate_key_file"
             ));
         }
         Ok(StorageRole {
             listen,
+            tls,
             dir: self.dir.unwrap_or_else(|| data_dir.join("objects")),
             bucket: self.bucket.unwrap_or_else(|| "nuthatch".into()),
             access_key_file: self.access_key_file,
@@ -191,10 +204,11 @@ impl StorageFile {
 mod tests {
     use super::*;
 
-    const EXAMPLES: [(&str, &str, RoleName); 3] = [
+    const EXAMPLES: [(&str, &str, RoleName); 4] = [
         ("orchestrator", include_str!("../../../deploy/examples/orchestrator.toml"), RoleName::Orchestrator),
         ("client", include_str!("../../../deploy/examples/client.toml"), RoleName::Client),
         ("storage", include_str!("../../../deploy/examples/storage.toml"), RoleName::Storage),
+        ("storage-tls", include_str!("../../../deploy/examples/storage-tls.toml"), RoleName::Storage),
     ];
 
     #[test]
@@ -211,6 +225,8 @@ mod tests {
             "refresh",
             "dir",
             "bucket",
+            "certificate_file",
+            "certificate_key_file",
             "access_key_file",
             "secret_key_file",
             "level",
@@ -235,6 +251,10 @@ mod tests {
             (
                 "data_dir = \"/x\"\nroles = [\"storage\"]\n[storage]\nlisten = \"0.0.0.0:1\"\naccess_key_file = \"/a\"\nsecret_key_file = \"/s\"",
                 "plain HTTP",
+            ),
+            (
+                "data_dir = \"/x\"\nroles = [\"storage\"]\n[storage]\ncertificate_file = \"/c\"\naccess_key_file = \"/a\"\nsecret_key_file = \"/s\"",
+                "certificate_key_file go together",
             ),
             (
                 "data_dir = \"/x\"\nroles = [\"storage\"]\n[storage]\nsecret_key = \"s\"\naccess_key_file = \"/a\"\nsecret_key_file = \"/s\"",

@@ -14,7 +14,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use protocol::limits::{OBJECT_PATH_BYTES_MAX, STORAGE_PATH_DEPTH_MAX};
+use protocol::{
+    limits::{OBJECT_PATH_BYTES_MAX, STORAGE_PATH_DEPTH_MAX},
+    names::is_path,
+};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
@@ -23,7 +26,7 @@ use rustix::{
 use super::draft::Draft;
 use crate::{
     env::{FileLock, lock_file, private_dir, sync_dir},
-    store::{is_bucket, is_path},
+    store::is_bucket,
 };
 
 /// Ends the name of every object's file.

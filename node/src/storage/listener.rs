@@ -17,12 +17,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use protocol::limits::{STORAGE_CONNECTIONS_MAX, STORE_STALL_SECS_MAX};
 use s3s::{HttpError, HttpResponse, service::S3Service};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::gate;
 
@@ -31,6 +32,8 @@ use super::gate;
 const IDLE: Duration = Duration::from_secs(120);
 /// How long the rest of a refused body is awaited, so that the refusal arrives.
 const LINGER: Duration = Duration::from_secs(5);
+/// How long a connection may take to become one of TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after the system gave no connection for want of resources.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -38,6 +41,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     /// The socket.
     pub listener: TcpListener,
+    /// What makes a connection one of TLS, if it is to be.
+    pub tls: Option<TlsAcceptor>,
     /// What answers.
     pub service: S3Service,
     /// For pauses.
@@ -49,7 +54,7 @@ pub struct Listener {
 impl Listener {
     /// Serves until it is to stop, then lets the connections finish for `grace`.
     pub async fn serve(self, grace: Duration) {
-        let Self { listener, service, clock, mut stopping } = self;
+        let Self { listener, tls, service, clock, mut stopping } = self;
         let slots = Arc::new(Semaphore::new(STORAGE_CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
@@ -60,9 +65,9 @@ impl Listener {
             while connections.try_join_next().is_some() {}
             match accepted {
                 Ok((stream, slot)) => {
-                    let (service, stopping) = (service.clone(), stopping.clone());
+                    let (tls, service, stopping) = (tls.clone(), service.clone(), stopping.clone());
                     connections.spawn(async move {
-                        serve_one(stream, service, stopping).await;
+                        welcome(stream, tls, service, stopping).await;
                         drop(slot);
                     });
                 }
@@ -88,10 +93,27 @@ async fn accept(
     Ok((stream, slot))
 }
 
-async fn serve_one(stream: TcpStream, service: S3Service, mut stopping: watch::Receiver<bool>) {
+/// Prepares a connection, and serves it.
+async fn welcome(stream: TcpStream, tls: Option<TlsAcceptor>, service: S3Service, mut stopping: watch::Receiver<bool>) {
     if let Err(error) = prepare(&stream) {
         tracing::debug!(%error, "a connection's options stay as they are");
     }
+    let Some(tls) = tls else { return serve_one(stream, service, stopping).await };
+    let shaken = tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => return,
+        shaken = timeout(HANDSHAKE, tls.accept(stream)) => shaken,
+    };
+    match shaken {
+        Ok(Ok(stream)) => serve_one(stream, service, stopping).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection did not become one of TLS"),
+        Err(_) => tracing::debug!("a connection did not become one of TLS in time"),
+    }
+}
+
+async fn serve_one<S>(stream: S, service: S3Service, mut stopping: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let answer = service_fn(move |request| Box::pin(answer(service.clone(), request)));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -144,7 +166,7 @@ async fn answer(service: S3Service, request: hyper::Request<Incoming>) -> Result
 
 /// Closes in the order that lets the last answer arrive: closing with unread bytes
 /// of a refused body would make the system throw it away at the other end.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let rest = async {
         stream.shutdown().await?;
         let mut waste = vec![0; 64 << 10];

@@ -13,6 +13,7 @@ mod draft;
 mod face;
 mod gate;
 mod listener;
+mod tls;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,6 +22,9 @@ use protocol::records::StorageCredential;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
+#[cfg(fuzzing)]
+pub use self::gate::check as check_request;
+pub use self::tls::TlsFiles;
 use self::{directory::Directory, listener::Listener};
 
 /// How long requests that are being served may take to finish when the storage stops.
@@ -34,8 +38,10 @@ const OPEN_PAUSE: Duration = Duration::from_millis(100);
 pub struct StorageSettings {
     /// Where the objects lie. Made, for its owner only, if it does not exist.
     pub directory: PathBuf,
-    /// A loopback address; port 0 takes any free one.
+    /// A loopback address, or with TLS any; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// With what it speaks TLS. They are read at every start, so a restart renews them.
+    pub tls: Option<TlsFiles>,
     /// A bucket that exists from the start.
     pub bucket: String,
     /// Who may do everything here.
@@ -85,19 +91,22 @@ impl Actor for StorageActor {
         arguments: StorageArguments,
     ) -> Result<StorageState, ActorProcessingErr> {
         let StorageArguments { settings, blocking, clock } = arguments;
-        if !settings.listen.ip().is_loopback() {
+        if settings.tls.is_none() && !settings.listen.ip().is_loopback() {
             let reason = format!(
-                "the built-in storage speaks plain HTTP, so it listens on loopback only, not on {}: use 127.0.0.1",
+                "a storage that speaks plain HTTP listens on loopback only, not on {}: use 127.0.0.1, or give it a certificate",
                 settings.listen
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason).into());
         }
+        let files = settings.tls.clone();
+        let tls = run_blocking(&*blocking, move || files.map(|files| files.acceptor()).transpose()).await?;
         let directory = open_patiently(&settings, &*blocking, &*clock).await?;
         let listener = TcpListener::bind(settings.listen).await?;
         let address = listener.local_addr()?;
         let (stop, stopping) = watch::channel(false);
         let listener = Listener {
             listener,
+            tls,
             service: face::service(Arc::new(directory), blocking, &settings.credential),
             clock,
             stopping,

@@ -62,12 +62,48 @@ pub fn unclear(what: &str, error: &dyn std::error::Error) -> StoreError {
     StoreError::Unclear { what: what.to_string(), reason: clean(&reason) }
 }
 
+/// What the storage said, and what to do about it.
 fn text(status: u16, code: Option<&str>, message: Option<&str>) -> String {
     let said: Vec<&str> = [code, message].into_iter().flatten().filter(|part| !part.trim().is_empty()).collect();
-    match said.is_empty() {
+    let said = match said.is_empty() {
         true => format!("HTTP status {status}"),
         false => clean(&format!("{} (HTTP status {status})", said.join(": "))),
+    };
+    match advice(status, code.unwrap_or_default()) {
+        Some(advice) => format!("{said}. {advice}"),
+        None => said,
     }
+}
+
+/// What to do about an answer, where that is known.
+fn advice(status: u16, code: &str) -> Option<&'static str> {
+    Some(match (status, code) {
+        (_, "InvalidAccessKeyId" | "NotSignedUp") => {
+            "It does not know this access key: give it one that it does, with `nuthatch storage add` and --adopt"
+        }
+        (_, "SignatureDoesNotMatch") => {
+            "The secret key is not the access key's, or the region is another: give the right ones, with `nuthatch storage add` and --adopt"
+        }
+        (_, "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken") => {
+            "The session token is over: give a new one with its keys, with `nuthatch storage add` and --adopt, or keys that last"
+        }
+        (_, "NoSuchBucket" | "InvalidBucketName") => {
+            "Make that bucket, or name the right one; --virtual-host says whether it stands in the host name"
+        }
+        (_, "RequestTimeTooSkewed") => {
+            "The clocks of the storage and of who asked, or who minted the ticket, are more than 15 minutes apart: set them"
+        }
+        (301 | 307, _) | (400, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+            "The bucket is in another region, or at another address: give the right --region and --endpoint"
+        }
+        (_, "AccessDenied" | "AllAccessDisabled") | (401 | 403, "") => {
+            "The key may not do this, or the ticket has expired: it must be allowed to put, get and list there, and clocks must be right"
+        }
+        (405 | 501, _) => "It cannot do what is needed here: is there an S3 at this address?",
+        (400, "") => "Is there an S3 at this address, and does it speak https?",
+        (_, "QuotaExceeded" | "InsufficientStorage") | (507, _) => "Make room there, or raise its quota",
+        _ => return None,
+    })
 }
 
 /// A server's words, fit for a terminal and a log.
@@ -77,7 +113,7 @@ fn clean(words: &str) -> String {
 
 /// The text of the first element of this name. Error documents are flat, so this
 /// needs no parser that could be led astray.
-fn element(document: &str, name: &str) -> Option<String> {
+pub fn element(document: &str, name: &str) -> Option<String> {
     let (_, rest) = document.split_once(&format!("<{name}>"))?;
     let mut text = rest.split_once("</")?.0.to_string();
     // The ampersand comes last, or "&amp;lt;" would become "<".
@@ -114,9 +150,40 @@ mod tests {
     }
 
     #[test]
+    fn what_can_be_done_is_said() {
+        for (status, code, words) in [
+            (403, "InvalidAccessKeyId", "access key"),
+            (403, "SignatureDoesNotMatch", "secret key"),
+            (400, "ExpiredToken", "session token"),
+            (404, "NoSuchBucket", "Make that bucket"),
+            (403, "RequestTimeTooSkewed", "clocks"),
+            (301, "PermanentRedirect", "--region"),
+            (400, "AuthorizationHeaderMalformed", "--region"),
+            (403, "AccessDenied", "put, get and list"),
+            (403, "", "put, get and list"),
+            (400, "", "https"),
+            (501, "NotImplemented", "an S3"),
+            (403, "QuotaExceeded", "room"),
+            (507, "", "room"),
+        ] {
+            let error =
+                failure_in("a", status, if code.is_empty() { Vec::new() } else { body(code).into() }.as_slice());
+            assert!(error.to_string().contains(words), "{status} {code}: {error}");
+        }
+        // Nothing is advised where only waiting helps.
+        for (status, code) in [(500, "InternalError"), (503, "SlowDown")] {
+            assert!(
+                failure_in("a", status, body(code).as_bytes())
+                    .to_string()
+                    .ends_with(&format!("(HTTP status {status})"))
+            );
+        }
+    }
+
+    #[test]
     fn the_storages_words_arrive_without_control_characters() {
         let error = failure_in("a", 403, body("AccessDenied").as_bytes()).to_string();
-        assert_eq!(error, "the storage refused a: AccessDenied: it's so [31m (HTTP status 403)");
+        assert!(error.starts_with("the storage refused a: AccessDenied: it's so [31m (HTTP status 403). The key may"));
         assert_eq!(
             failure("a", 502, None, None).to_string(),
             "no clear answer from the storage about a: HTTP status 502"

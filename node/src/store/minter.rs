@@ -24,7 +24,7 @@ use aws_smithy_runtime_api::client::identity::Identity;
 use hyper::Request;
 use protocol::{
     ids::Sha256,
-    limits::{OBJECT_BYTES_MAX, PUT_TICKET_SECS, READ_TICKET_SECS},
+    limits::{OBJECT_BYTES_MAX, PUT_TICKET_SECS, READ_TICKET_SECS, SESSION_TOKEN_BYTES_MAX},
     records::StorageCredential,
     time::UnixMillis,
     wire::{PutTicket, ReadTicket},
@@ -43,8 +43,12 @@ pub struct Minter {
 
 impl Minter {
     /// A minter for one repository.
-    pub fn new(place: Arc<Place>, credential: &StorageCredential) -> Self {
-        let key = Credentials::new(&*credential.access_key, &*credential.secret_key, None, None, "nuthatch");
+    pub fn new(place: Arc<Place>, credential: &StorageCredential) -> Result<Self, StoreError> {
+        let token = credential.session_token.clone();
+        if token.as_ref().is_some_and(|token| token.len() > SESSION_TOKEN_BYTES_MAX) {
+            return invalid(format!("the session token is longer than {SESSION_TOKEN_BYTES_MAX} bytes"));
+        }
+        let key = Credentials::new(&*credential.access_key, &*credential.secret_key, token, None, "nuthatch");
         let mut in_headers = SigningSettings::default();
         // S3 signs a path as it is sent, escaped once and not tidied up.
         in_headers.percent_encoding_mode = PercentEncodingMode::Single;
@@ -54,7 +58,7 @@ impl Minter {
         in_query.payload_checksum_kind = PayloadChecksumKind::NoHeader;
         in_query.signature_location = SignatureLocation::QueryParams;
         in_query.expires_in = Some(Duration::from_secs(READ_TICKET_SECS));
-        Self { place, identity: key.into(), in_headers, in_query }
+        Ok(Self { place, identity: key.into(), in_headers, in_query })
     }
 
     /// The right to store `len` bytes with this hash at `path`, once.
@@ -75,7 +79,7 @@ impl Minter {
         ];
         let body = SignableBody::Precomputed(hash.to_string());
         let signed = self.sign("PUT", &url, &given, body, &self.in_headers, now)?;
-        // x-amz-date, x-amz-content-sha256, authorization
+        // x-amz-date, x-amz-content-sha256, authorization, and a session token if there is one
         let made = signed.headers();
         let headers =
             given.into_iter().chain(made).map(|(name, value)| (name.to_string(), value.to_string())).collect();

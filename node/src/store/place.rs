@@ -7,7 +7,12 @@ use std::net::IpAddr;
 
 use ::env::store::StoreError;
 use hyper::Uri;
-use protocol::{limits::OBJECT_PATH_BYTES_MAX, records::Storage};
+use protocol::{
+    limits::{OBJECT_PATH_BYTES_MAX, STORAGE_CA_BYTES_MAX},
+    names::is_path,
+    records::Storage,
+};
+use rustls::{RootCertStore, pki_types::CertificateDer};
 
 /// A repository's address.
 #[derive(Debug, Clone)]
@@ -28,6 +33,9 @@ pub struct Place {
     pub virtual_host: bool,
     /// What every key in the bucket starts with: empty, or ending with a slash.
     pub key_prefix: String,
+    /// The only authorities, as certificates in DER, that may vouch for the server;
+    /// none: those that the machine knows.
+    pub authorities: Vec<Vec<u8>>,
 }
 
 impl Place {
@@ -71,6 +79,7 @@ impl Place {
             bucket: bucket.clone(),
             virtual_host: storage.virtual_host,
             key_prefix,
+            authorities: authorities(&storage.authorities, tls)?,
         })
     }
 
@@ -150,10 +159,25 @@ pub fn is_bucket(name: &str) -> bool {
         && name.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
 }
 
-/// Whether every signer and server spells this path the same way.
-pub fn is_path(path: &str) -> bool {
-    path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
-        && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~/".contains(&b))
+/// Checks the authorities of a storage: certificates, not too large, and for a
+/// server that shows one.
+fn authorities(given: &[Vec<u8>], tls: bool) -> Result<Vec<Vec<u8>>, StoreError> {
+    if !given.is_empty() && !tls {
+        return invalid("a storage that is reached by plain http shows no certificate: leave the authority out".into());
+    }
+    let len: usize = given.iter().map(Vec::len).sum();
+    if len > STORAGE_CA_BYTES_MAX {
+        return invalid(format!(
+            "the authority's certificates have {len} bytes, of at most {STORAGE_CA_BYTES_MAX}: give the one that signed the server's"
+        ));
+    }
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in given.iter().enumerate() {
+        if let Err(error) = roots.add(CertificateDer::from(certificate.as_slice())) {
+            return invalid(format!("certificate {} of the storage's authority cannot be used: {error}", number + 1));
+        }
+    }
+    Ok(given.to_vec())
 }
 
 pub fn invalid<T>(reason: String) -> Result<T, StoreError> {
@@ -175,6 +199,7 @@ mod tests {
             bucket: "backups".into(),
             prefix: prefix.into(),
             virtual_host,
+            authorities: Vec::new(),
         }
     }
 
@@ -207,6 +232,26 @@ mod tests {
         }
         for prefix in ["/a", "a/", "a//b", "a/../b", "a b", "ä", "a?b", "a%2e"] {
             Place::of(&storage("https://example.org", prefix, false)).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn authorities_are_certificates_for_tls() {
+        let with = |endpoint: &str, authorities: Vec<Vec<u8>>| {
+            Place::of(&Storage { authorities, ..storage(endpoint, "", false) })
+        };
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = rcgen::CertificateParams::new(vec!["x".into()]).unwrap().self_signed(&key).unwrap();
+        let good = made.der().to_vec();
+        assert_eq!(with("https://example.org", vec![good.clone()]).unwrap().authorities, std::slice::from_ref(&good));
+        for (endpoint, authorities, word) in [
+            ("http://127.0.0.1:1", vec![good.clone()], "plain http"),
+            ("https://example.org", vec![good.clone(), vec![0x30; 40]], "certificate 2"),
+            ("https://example.org", vec![Vec::new()], "certificate 1"),
+            ("https://example.org", vec![vec![0x30; STORAGE_CA_BYTES_MAX + 1]], "at most"),
+        ] {
+            let error = with(endpoint, authorities).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
         }
     }
 

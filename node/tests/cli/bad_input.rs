@@ -37,7 +37,7 @@ fn tokens_that_are_wrong_garbled_expired_or_spent_are_refused() {
 fn a_second_init_changes_nothing() {
     let fleet = Fleet::waiting();
     let wrong = "00".repeat(32);
-    fleet.init(&wrong).fails(1, "retry", &[&fleet.orchestrator.said[0]]);
+    fleet.init(&wrong).fails(1, "denied", &[&fleet.orchestrator.said[0], &fleet.orchestrator.said[1], &wrong]);
     // After an attempt that came to nothing, the same keys are used.
     fleet.init(&fleet.orchestrator.said[1]).well();
     let files = ["root.json", "admin.json", "cluster.json"]

@@ -52,7 +52,7 @@ fn what_is_backed_up_comes_back_and_stays_secret() {
     fleet.client("c", &["restore", &one, fleet.path("one").to_str().unwrap()]).well();
     assert_eq!(fs::read_dir(fleet.path("one")).unwrap().count(), 1);
     fs::remove_file(restored.join("below/other")).unwrap();
-    fleet.client("c", &["restore", "latest", target.to_str().unwrap(), "--overwrite"]).well();
+    fleet.client("c", &["restore", "latest", target.to_str().unwrap(), "--overwrite", "if-changed"]).well();
     assert!(restored.join("below/other").exists());
 
     for (wanted, words) in [("0000000000", "snapshot list"), ("xyz", "snapshot list")] {
@@ -125,7 +125,7 @@ fn nodes_stop_cleanly_and_a_resident_client_is_seen() {
     drop(dir);
 }
 
-fn files_below(path: &Path) -> Vec<std::path::PathBuf> {
+pub fn files_below(path: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();

@@ -8,10 +8,13 @@
 
 mod built_in;
 mod cache;
-mod conformance;
 mod data_dir;
 mod files;
 mod net;
+mod odd_files;
 mod pool;
+mod probing;
 mod raw;
+mod suite;
+mod tls;
 mod unwell;

@@ -1,17 +1,11 @@
 //! What a machine that is backed up can ask.
 
-use std::{
-    ffi::{OsStr, OsString},
-    os::unix::ffi::OsStrExt as _,
-    path::PathBuf,
-};
+use std::{path::PathBuf, time::Duration};
 
-use clap::{
-    Args, Subcommand,
-    builder::{OsStringValueParser, TypedValueParser as _},
-};
+use clap::{Args, Subcommand};
 
-use super::{DataArgs, operator::label};
+use super::{DataArgs, operator::label, reading::SnapshotDiff, sources::SourceArgs};
+use crate::settings::units::{duration, size};
 
 /// Join a cluster with this machine.
 ///
@@ -53,26 +47,37 @@ bytes_source, bytes_stored, problems, error]")]
     List(DataArgs),
     Show(SnapshotShow),
     Ls(SnapshotLs),
+    Diff(SnapshotDiff),
 }
 
 /// Back up files and directories.
 ///
 /// Files that have not changed since the last snapshot are not read. A file that
 /// cannot be read is named and does not stop the rest: the exit code is then 3.
-/// Stopping a backup harms no snapshot that there is: run it again.
+/// Stopping a backup harms no snapshot that there is: run it again, and it goes on
+/// from what it has stored. A very long one commits what it has now and then; these
+/// parts are listed as partial snapshots.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   nuthatch snapshot create /home /etc
   nuthatch snapshot create /srv --description 'before the upgrade' --tag keep
+  nuthatch snapshot create / --one-file-system --exclude-caches \\
+    --exclude '*.tmp' --exclude /var/cache --exclude '!important.tmp'
+  nuthatch snapshot create --stdin-filename db.sql \\
+    --stdin-from-command -- pg_dump db
+
+Patterns are those of gitignore, relative to each PATH: /name only there, name
+anywhere below, name/ directories only, ** any number of directories, ! takes
+back in. Files named .nuthatchignore hold such patterns for where they are.
 
 JSON: snapshot, files, files_unchanged, directories, others, bytes_source,
-bytes_read, bytes_new, bytes_stored, chunks_new, packs, seconds, problems,
-problem_list: [path, reason]")]
+bytes_read, bytes_new, bytes_stored, chunks_new, packs, excluded, vanished,
+seconds, problems, problem_list: [path, reason]")]
 pub struct SnapshotCreate {
-    /// What to back up.
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub source: SourceArgs,
     /// What this snapshot is, for people.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub description: String,
@@ -81,7 +86,31 @@ pub struct SnapshotCreate {
     pub tags: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub stamina: StaminaArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub data: DataArgs,
+}
+
+/// What a backup does about what comes in its way.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What comes in its way")]
+pub struct StaminaArgs {
+    /// Wait if another backup of this machine is under way.
+    #[arg(long, conflicts_with = "take_over")]
+    pub wait: bool,
+    /// Have that one stop, and go on with what it has stored.
+    #[arg(long)]
+    pub take_over: bool,
+    /// How long to wait for a storage or orchestrators that do not answer.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub retry_for: Duration,
+    /// After what time to commit a part.
+    #[arg(long, value_name = "DURATION", default_value = "45m", value_parser = duration, hide = true)]
+    pub part_after: Duration,
+    /// After how much to commit a part.
+    #[arg(long, value_name = "SIZE", value_parser = size, hide = true)]
+    pub part_size: Option<u64>,
 }
 
 /// Show what a snapshot says of itself.
@@ -122,81 +151,6 @@ pub struct SnapshotLs {
     /// Directories below as well.
     #[arg(long, short)]
     pub recursive: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub data: DataArgs,
-}
-
-/// `SNAPSHOT[:PATH]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotAddress {
-    /// The start of an id, or `latest`.
-    pub snapshot: String,
-    /// An absolute path in it.
-    pub path: Option<PathBuf>,
-}
-
-impl SnapshotAddress {
-    /// Ids have no colon in them, paths may.
-    fn of(text: OsString) -> Self {
-        let bytes = text.as_bytes();
-        let colon = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
-        let path = bytes.get(colon + 1..).filter(|path| !path.is_empty());
-        Self {
-            snapshot: String::from_utf8_lossy(&bytes[..colon]).into_owned(),
-            path: path.map(|path| PathBuf::from(OsStr::from_bytes(path))),
-        }
-    }
-}
-
-/// Bring a snapshot back, or one path of it.
-///
-/// A whole snapshot comes back below DEST under its absolute paths. With a path, a
-/// directory's content goes directly into DEST, and a file becomes DEST/its name.
-/// Nothing that exists is touched unless --overwrite says so.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  nuthatch restore latest /tmp/restored
-  nuthatch restore latest:/home/ann/letters /tmp/letters
-  nuthatch restore 3fa9:/etc /etc --overwrite
-
-JSON: snapshot, files, directories, others, bytes, bytes_fetched, seconds,
-problems, problem_list: [path, reason]")]
-pub struct Restore {
-    /// The snapshot: the start of its id, or `latest`; and what of it.
-    #[arg(value_name = "SNAPSHOT[:PATH]", value_parser = OsStringValueParser::new().map(SnapshotAddress::of))]
-    pub source: SnapshotAddress,
-    /// Where to: a directory that is empty, or is made.
-    #[arg(value_name = "DEST")]
-    pub destination: PathBuf,
-    /// Replace what is in the way. Nothing else in DEST is touched.
-    #[arg(long)]
-    pub overwrite: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub data: DataArgs,
-}
-
-/// Check that snapshots can be restored.
-///
-/// Looks at the structure: commits, trees, indexes, and that every chunk stands
-/// where it should. With --read-data also fetches and opens every chunk.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  nuthatch verify
-  nuthatch verify latest --read-data
-
-JSON: snapshots, trees, entries, chunks, packs, bytes_read, seconds, damages,
-damage_list: [object, reason, files]. Damage: ok is false, the exit code 1.")]
-pub struct Verify {
-    /// The snapshot: the start of its id, or `latest`. Without it: all.
-    #[arg(value_name = "SNAPSHOT")]
-    pub snapshot: Option<String>,
-    /// Fetch and open all data, too.
-    #[arg(long)]
-    pub read_data: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub data: DataArgs,

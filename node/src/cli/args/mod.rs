@@ -1,18 +1,28 @@
 //! The command line: what can be asked, and how it is explained.
 
 mod client;
+mod generate;
 mod operator;
+mod orchestrator;
+mod reading;
+mod sources;
+mod storage;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use self::{
-    client::{Enroll, Restore, SnapshotCommand, SnapshotCreate, SnapshotLs, SnapshotShow, Verify},
+    client::{Enroll, SnapshotCommand, SnapshotCreate, SnapshotLs, SnapshotShow, StaminaArgs},
+    generate::{Completions, Man},
     operator::{
-        ClientCommand, ClusterCommand, ClusterInit, DomainCommand, DomainCreate, StorageAdd, StorageCommand,
-        TokenCommand, TokenCreate,
+        ClientCommand, ClientRevoke, ClientShow, ClusterCommand, ClusterInit, DomainCommand, DomainCreate,
+        TokenCommand, TokenCreate, TokenRevoke,
     },
+    orchestrator::{OrchestratorAdd, OrchestratorCommand, OrchestratorRemove},
+    reading::{Restore, SnapshotDiff, Verify},
+    sources::{RuleArgs, SourceArgs, StreamArgs},
+    storage::{CredentialArgs, StorageAdd, StorageCheck, StorageCommand},
 };
 
 const AFTER: &str = "\
@@ -56,16 +66,19 @@ pub enum Command {
     /// Make a cluster, and look at it.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Add and remove orchestrators.
+    #[command(subcommand)]
+    Orchestrator(OrchestratorCommand),
     /// Add object storage to the cluster.
     #[command(subcommand)]
     Storage(StorageCommand),
     /// Make domains: clients that share deduplication.
     #[command(subcommand)]
     Domain(DomainCommand),
-    /// Make the tokens with which machines join.
+    /// Make the tokens with which machines join, and end them.
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Look at the machines that have joined.
+    /// Look at the machines that have joined, and shut them out.
     #[command(subcommand)]
     Client(ClientCommand),
     Enroll(Enroll),
@@ -74,6 +87,8 @@ pub enum Command {
     Snapshot(SnapshotCommand),
     Restore(Restore),
     Verify(Verify),
+    Completions(Completions),
+    Man(Man),
 }
 
 /// Show the main job on this machine: back up, lose an orchestrator, restore.
@@ -106,6 +121,33 @@ pub struct Demo {
     /// Where the demo works: an empty directory, or one to be made. Default: a new one for temporary files.
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub storage: DemoStorage,
+}
+
+/// An S3 to use instead of the built-in storage. Everything is stored below a fresh
+/// prefix, and deleted at the end if the credential may.
+#[derive(Debug, Args)]
+pub struct DemoStorage {
+    /// Use this S3 instead of the built-in storage: `https://host[:port]`; plain http only on this machine.
+    #[arg(long, value_name = "URL", requires = "bucket")]
+    pub s3: Option<String>,
+    /// Its bucket. It must exist.
+    #[arg(long, requires = "s3")]
+    pub bucket: Option<String>,
+    /// The region that requests are signed for.
+    #[arg(long, default_value = "us-east-1", requires = "s3")]
+    pub region: String,
+    /// The bucket stands in the host name instead of the path.
+    #[arg(long, requires = "s3")]
+    pub virtual_host: bool,
+    /// A file with the certificate of the authority that signed the server's, in PEM or DER.
+    #[arg(long, value_name = "FILE", requires = "s3")]
+    pub ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub credential: CredentialArgs,
 }
 
 /// Commands about nodes.

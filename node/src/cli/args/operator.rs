@@ -19,9 +19,12 @@ pub enum ClusterCommand {
 Example:
   nuthatch cluster status
 
-JSON: name, cluster, keyset, orchestrators: [name, address, node, reachable,
-error, leader, voter, term, applied, records, clients_connected,
-client_bytes_received, clock_ms]")]
+Exit code 1 if nothing can be decided now; 0, with warnings, if something else
+is not as it should be.
+
+JSON: name, cluster, keyset, problems: [text], warnings: [text],
+orchestrators: [name, address, node, reachable, error, leader, voter, keyset,
+term, applied, records, clients_connected, client_bytes_received, clock_ms]")]
     Status(HomeArgs),
 }
 
@@ -55,73 +58,6 @@ pub struct ClusterInit {
     /// A file with the passphrase for the root key on its first line. Without it you are asked.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub home: HomeArgs,
-}
-
-/// Commands about storages.
-#[derive(Debug, Subcommand)]
-#[allow(missing_docs, reason = "what has arguments is explained there")]
-pub enum StorageCommand {
-    Add(StorageAdd),
-    /// List the storages.
-    #[command(after_long_help = "\
-Example:
-  nuthatch storage list
-
-JSON: storages: [name, repository, endpoint, region, bucket, prefix,
-virtual_host]")]
-    List(HomeArgs),
-}
-
-/// Add a bucket, or a part of one, as a repository.
-///
-/// Tries the credential first: writes, looks at, reads, lists and deletes a small
-/// object. Then hands the credential to the orchestrators, sealed to their keys. It
-/// needs put, get and list; without the right to delete, a stolen orchestrator
-/// cannot destroy the repository.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  nuthatch storage add main --endpoint https://s3.example.org \\
-    --bucket backups --prefix fleet --region us-east-1 \\
-    --access-key-file access-key --secret-key-file secret-key
-  nuthatch storage add main --endpoint https://s3.example.org \\
-    --bucket backups --credentials-file ~/.aws/credentials
-
-JSON: name, repository, overwrite_refused, may_delete, warnings")]
-pub struct StorageAdd {
-    /// Its name, for people.
-    #[arg(value_parser = label)]
-    pub name: String,
-    /// `https://host[:port]`; plain http only on this machine.
-    #[arg(long, value_name = "URL")]
-    pub endpoint: String,
-    /// The bucket. It must exist.
-    #[arg(long)]
-    pub bucket: String,
-    /// What every object's name starts with.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub prefix: String,
-    /// The region that requests are signed for.
-    #[arg(long, default_value = "us-east-1")]
-    pub region: String,
-    /// A file with the access key id on its first line.
-    #[arg(long, value_name = "FILE", requires = "secret_key_file", required_unless_present = "credentials_file")]
-    pub access_key_file: Option<PathBuf>,
-    /// A file with the secret access key on its first line.
-    #[arg(long, value_name = "FILE", requires = "access_key_file")]
-    pub secret_key_file: Option<PathBuf>,
-    /// A file with both, as the AWS tools write it: `aws_access_key_id = ...`, `aws_secret_access_key = ...`.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["access_key_file", "secret_key_file"])]
-    pub credentials_file: Option<PathBuf>,
-    /// The bucket stands in the host name instead of the path.
-    #[arg(long)]
-    pub virtual_host: bool,
-    /// Use the repository that is there already.
-    #[arg(long)]
-    pub adopt: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub home: HomeArgs,
@@ -178,6 +114,42 @@ pub struct DomainCreate {
 #[allow(missing_docs, reason = "what has arguments is explained there")]
 pub enum TokenCommand {
     Create(TokenCreate),
+    /// List the tokens that were made, and what became of them.
+    #[command(after_long_help = "\
+Example:
+  nuthatch token list
+
+JSON: tokens: [name, id, domain, uses, used, left, expires_ms, state, refused,
+refused_last_ms, refused_last_name]. `state` is good, spent, expired or
+revoked; `refused` counts machines that came with a spent token.")]
+    List(HomeArgs),
+    Revoke(TokenRevoke),
+}
+
+/// End a token: nobody joins with it any more.
+///
+/// Machines that have joined with it stay. Shows first what would happen, and acts
+/// with --yes.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  nuthatch token revoke laptops
+  nuthatch token revoke 4f02 --yes --reason 'was on the old disk'
+
+JSON: acted, name, id, used, left; without --yes also: would")]
+pub struct TokenRevoke {
+    /// Its name, or the first digits of its id.
+    #[arg(value_name = "TOKEN")]
+    pub token: String,
+    /// Act, instead of only showing what would happen.
+    #[arg(long)]
+    pub yes: bool,
+    /// Why, for people.
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = reason)]
+    pub reason: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub home: HomeArgs,
 }
 
 /// Make a token: the one string with which a machine joins.
@@ -217,6 +189,7 @@ pub struct TokenCreate {
 
 /// Commands about clients.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "what has arguments is explained there")]
 pub enum ClientCommand {
     /// List the machines that have joined.
     #[command(after_long_help = "\
@@ -226,6 +199,53 @@ Example:
 JSON: clients: [name, client, domain, tags, enrolled_ms, revoked, connected,
 snapshots, newest_ms, lease]. `connected` is as seen by one orchestrator.")]
     List(HomeArgs),
+    Show(ClientShow),
+    Revoke(ClientRevoke),
+}
+
+/// Show one machine, and its snapshots.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  nuthatch client show laptop
+
+JSON: what `client list` says of it, key, token, domain_name, and
+snapshot_list: [id, at_ms, complete, bytes_stored]")]
+pub struct ClientShow {
+    /// Its name, or the first digits of its id.
+    #[arg(value_name = "CLIENT")]
+    pub client: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub home: HomeArgs,
+}
+
+/// Shut a machine out for good.
+///
+/// Its connections are cut at once, and its keys are refused from then on; its
+/// snapshots stay. There is no way back for these keys: the same machine can join
+/// again with a new token and an empty data directory. Shows first what would
+/// happen, and acts with --yes.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  nuthatch client revoke laptop
+  nuthatch client revoke laptop --yes --reason 'stolen on the train'
+
+JSON: acted, name, client, snapshots; without --yes also: would")]
+pub struct ClientRevoke {
+    /// Its name, or the first digits of its id.
+    #[arg(value_name = "CLIENT")]
+    pub client: String,
+    /// Act, instead of only showing what would happen.
+    #[arg(long)]
+    pub yes: bool,
+    /// Why, for people.
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = reason)]
+    pub reason: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub home: HomeArgs,
 }
 
 /// A name that a person gives.
@@ -236,10 +256,20 @@ pub fn label(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
+/// What a person says of a decision.
+fn reason(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { label(text) }
+}
+
 /// `[NAME=]HOST:PORT[#KEY]`.
-fn candidate(text: &str) -> Result<Candidate, String> {
+pub fn candidate(text: &str) -> Result<Candidate, String> {
     let (rest, key) = match text.split_once('#') {
-        Some((rest, key)) => (rest, Some(key.parse().map_err(|error| format!("{error}"))?)),
+        Some((rest, key)) => {
+            let wrong = |_| {
+                format!("{key:?}, behind #, is not a key: a node prints its own at its start, 64 hexadecimal digits")
+            };
+            (rest, Some(key.parse().map_err(wrong)?))
+        }
         None => (text, None),
     };
     let (name, address) = rest.split_once('=').unwrap_or((rest, rest));

@@ -1,0 +1,186 @@
+//! What is wrong with a cluster, and what to do about it.
+//!
+//! Invariant: a problem means that nothing can be decided now; everything else is a
+//! warning.
+
+use actors::operator::Roster;
+use protocol::{ids::NodeId, records::Orchestrator, wire::NodeStatus};
+
+use super::{human, text};
+
+/// Clocks that are further apart than this are wrong, in milliseconds: tickets are
+/// refused at 15 minutes.
+const CLOCKS_APART_MS_MAX: u64 = 60_000;
+/// Entries of the log by which one may lag behind the first without being slow.
+const LAG_ENTRIES_MAX: u64 = 200;
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Why nothing can be decided.
+    pub problems: Vec<String>,
+    /// What else is not as it should be.
+    pub warnings: Vec<String>,
+    /// Whether some of it may be over in a moment: an election, records on their way.
+    pub passing: bool,
+}
+
+/// Looks at what the orchestrators said.
+pub fn look(roster: &Roster) -> Findings {
+    let mut findings = Findings::default();
+    silent(roster, &mut findings);
+    majority(roster, &mut findings);
+    membership(roster, &mut findings);
+    agreement(roster, &mut findings);
+    hearing(roster, &mut findings);
+    chores(roster, &mut findings);
+    findings
+}
+
+fn name(node: &Orchestrator) -> String {
+    text::safe(&node.name).into_owned()
+}
+
+fn silent(roster: &Roster, findings: &mut Findings) {
+    for (node, status) in &roster.nodes {
+        let Err(failure) = status else { continue };
+        let (name, said) = (name(node), text::safe(&failure.message));
+        findings.warnings.push(format!(
+            "{name} does not answer ({said}). Start it, or see its log. If its disk is lost: nuthatch orchestrator add NAME=HOST:PORT#KEY --replace {}",
+            text::word(&node.name)
+        ));
+    }
+}
+
+fn majority(roster: &Roster, findings: &mut Findings) {
+    let (voters, answering) = (roster.voters(), roster.answering());
+    let there = voters.intersection(&answering).count();
+    let needed = voters.len() / 2 + 1;
+    if there < needed {
+        let more = needed - there;
+        findings.problems.push(format!(
+            "{there} of {} orchestrators that vote answer, which is no majority: no backup can begin or be committed until {more} more of them run. Restores wait as well; nothing that is stored is lost.",
+            voters.len()
+        ));
+        return;
+    }
+    let leads = |status: &NodeStatus| {
+        roster.statuses().any(|(node, _)| status.leader == Some(node.voter) && voters.contains(&node.id()))
+    };
+    if roster.statuses().filter(|(_, status)| leads(status)).count() < needed {
+        findings.passing = true;
+        findings.problems.push(
+            "No majority agrees on who leads the log. That takes a few seconds after a loss; if it stays so, the orchestrators do not reach each other: check the network between them (UDP).".into(),
+        );
+    }
+}
+
+fn membership(roster: &Roster, findings: &mut Findings) {
+    let voters = roster.voters();
+    for (node, _) in roster.statuses().filter(|(node, _)| !voters.contains(&node.id())) {
+        findings.passing = true;
+        findings.warnings.push(format!(
+            "{} does not vote yet. It joins once it has caught up; if that takes long, see its log.",
+            name(node)
+        ));
+    }
+    let gone = voters.iter().filter(|voter| roster.keyset.orchestrators.iter().all(|node| node.id() != **voter));
+    let gone = gone.count();
+    if gone > 0 {
+        findings.passing = true;
+        findings.warnings.push(format!(
+            "{} that the roster does not name any more still vote: the change is under way.",
+            human::counted(gone as u64, "orchestrator")
+        ));
+    }
+    for (node, status) in roster.statuses().filter(|(_, status)| status.keyset < roster.record.version()) {
+        findings.passing = true;
+        findings.warnings.push(format!(
+            "{} knows keyset {} and not {} yet.",
+            name(node),
+            status.keyset,
+            roster.record.version()
+        ));
+    }
+}
+
+fn agreement(roster: &Roster, findings: &mut Findings) {
+    let clocks: Vec<u64> = roster.statuses().map(|(_, status)| status.clock.0).collect();
+    if let (Some(low), Some(high)) = (clocks.iter().min(), clocks.iter().max())
+        && high - low > CLOCKS_APART_MS_MAX
+    {
+        let mut middle = clocks.clone();
+        middle.sort_unstable();
+        let median = middle[middle.len() / 2];
+        let off = roster.statuses().max_by_key(|(_, status)| status.clock.0.abs_diff(median));
+        let whose = off.map(|(node, _)| format!(" ({} is furthest off)", name(node))).unwrap_or_default();
+        findings.warnings.push(format!(
+            "The orchestrators' clocks are {} apart{whose}: set them by NTP. Storages refuse tickets from a clock that is 15 minutes off.",
+            human::seconds((high - low) as f64 / 1000.0)
+        ));
+    }
+    let mut digests: Vec<_> = roster.statuses().map(|(_, status)| status.records).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    if digests.len() > 1 {
+        findings.passing = true;
+        findings.warnings.push(
+            "The orchestrators' records differ. They exchange them within seconds; if it stays so, they do not reach each other.".into(),
+        );
+    }
+    let first = roster.statuses().map(|(_, status)| status.applied).max().unwrap_or(0);
+    for (node, status) in roster.statuses().filter(|(_, status)| status.applied + LAG_ENTRIES_MAX < first) {
+        findings.passing = true;
+        findings.warnings.push(format!(
+            "{} is {} behind in the log: its disk or its network is slow, or it has just started.",
+            name(node),
+            human::counted(first - status.applied, "decision")
+        ));
+    }
+}
+
+/// Who answers us, but not the others.
+fn hearing(roster: &Roster, findings: &mut Findings) {
+    let answering = roster.answering();
+    let of = |id: &NodeId| roster.keyset.orchestrators.iter().find(|node| node.id() == *id);
+    for (node, status) in roster.statuses() {
+        let deaf = status.peers.iter().filter(|peer| !peer.alive && answering.contains(&peer.node));
+        for other in deaf.filter_map(|peer| of(&peer.node)) {
+            findings.passing = true;
+            findings.warnings.push(format!(
+                "{} does not hear {}, though both answer here: check the network between them (UDP, port of {}).",
+                name(node),
+                name(other),
+                other.address
+            ));
+        }
+    }
+}
+
+fn chores(roster: &Roster, findings: &mut Findings) {
+    let overused = roster.statuses().map(|(_, status)| status.tokens_overused).max().unwrap_or(0);
+    if overused > 0 {
+        findings.warnings.push(format!(
+            "{} shown by more machines than may join with it: it may have been stolen. `nuthatch token list` says which, `nuthatch token revoke` ends it.",
+            if overused == 1 { "A token was".to_owned() } else { format!("{} were", human::counted(overused, "token")) }
+        ));
+    }
+    let overdue = roster.statuses().map(|(_, status)| status.leases_overdue).min().unwrap_or(0);
+    if overdue > 0 {
+        findings.passing = true;
+        findings.warnings.push(format!(
+            "{} outlived their time and were not closed: the log does not decide, or a clock is wrong.",
+            human::counted(overdue, "lease")
+        ));
+    }
+    let condemned = roster.statuses().map(|(_, status)| status.objects_condemned).max().unwrap_or(0);
+    if condemned > 0 {
+        findings.warnings.push(format!(
+            "{} in the storage were found lost or damaged, and are not used any more. The next backup of each client stores again what its files still have; `nuthatch verify` on a client says which files of older snapshots need them. Look after the storage.",
+            human::counted(condemned, "object")
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests;

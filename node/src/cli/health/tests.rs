@@ -1,0 +1,119 @@
+use actors::operator::Roster;
+use protocol::{
+    failure::Failure,
+    ids::{ClusterId, Hash, SealingKey},
+    records::{Keyset, Payload, Record, RecordBody},
+    sign::Signer,
+    time::UnixMillis,
+    wire::PeerStatus,
+};
+
+use super::*;
+
+const NOW: u64 = 1_700_000_000_000;
+
+fn orchestrator(number: u8) -> Orchestrator {
+    Orchestrator {
+        name: format!("o{number}"),
+        key: Signer::from_seed(&[number; 32]).public(),
+        sealing: SealingKey([number; 32]),
+        voter: number.into(),
+        address: format!("10.0.0.{number}:7300"),
+    }
+}
+
+/// Three that are well.
+fn well() -> Roster {
+    let orchestrators: Vec<Orchestrator> = (1..=3).map(orchestrator).collect();
+    let root = Signer::from_seed(&[99; 32]);
+    let keyset = Keyset { name: "c".into(), admins: vec![], orchestrators: orchestrators.clone() };
+    let cluster = ClusterId::of_root(&root.public());
+    let record = Record::sign(&root, RecordBody { cluster, version: 4, payload: Payload::Keyset(keyset.clone()) });
+    let status = |node: &Orchestrator| NodeStatus {
+        node: node.id(),
+        keyset: 4,
+        leader: Some(1),
+        term: 2,
+        applied: 1000,
+        decided: UnixMillis(NOW),
+        clock: UnixMillis(NOW),
+        records: Hash([1; 32]),
+        records_count: 9,
+        peers: orchestrators
+            .iter()
+            .map(|peer| PeerStatus {
+                node: peer.id(),
+                name: peer.name.clone(),
+                address: peer.address.clone(),
+                alive: true,
+                voter: true,
+            })
+            .collect(),
+        clients_connected: 0,
+        client_bytes_received: 0,
+        voters: orchestrators.iter().map(Orchestrator::id).collect(),
+        leases_overdue: 0,
+        tokens_overused: 0,
+        segments_waiting: 0,
+        objects_condemned: 0,
+    };
+    let nodes = orchestrators.iter().map(|node| (node.clone(), Ok(status(node)))).collect();
+    Roster { record, keyset, nodes }
+}
+
+fn change(change: impl Fn(usize, &mut NodeStatus)) -> Findings {
+    let mut roster = well();
+    for (place, (_, status)) in roster.nodes.iter_mut().enumerate() {
+        change(place, status.as_mut().unwrap());
+    }
+    look(&roster)
+}
+
+fn without(silent: &[usize]) -> Findings {
+    let mut roster = well();
+    silent.iter().for_each(|place| roster.nodes[*place].1 = Err(Failure::retry("cannot reach it: no answer")));
+    look(&roster)
+}
+
+#[track_caller]
+fn warns(findings: &Findings, words: &[&str]) {
+    assert!(findings.problems.is_empty(), "{findings:?}");
+    assert_eq!(findings.warnings.len(), 1, "{findings:?}");
+    words.iter().for_each(|word| assert!(findings.warnings[0].contains(word), "{word:?}: {findings:?}"));
+}
+
+#[test]
+fn a_cluster_that_is_well_has_nothing_to_say() {
+    assert_eq!(look(&well()), Findings::default());
+}
+
+#[test]
+fn one_that_is_silent_is_named_and_two_are_a_problem() {
+    warns(&without(&[2]), &["o3 does not answer", "no answer", "--replace o3"]);
+    let two = without(&[1, 2]);
+    assert_eq!((two.problems.len(), two.warnings.len(), two.passing), (1, 2, false));
+    assert!(two.problems[0].contains("1 of 3") && two.problems[0].contains("until 1 more"), "{two:?}");
+}
+
+#[test]
+fn without_a_leader_nothing_is_decided() {
+    let none = change(|place, status| status.leader = (place == 1).then_some(1));
+    assert_eq!(none.problems.len(), 1, "{none:?}");
+    assert!(none.passing && none.problems[0].contains("who leads"));
+    // One of three that is late does not matter.
+    assert_eq!(change(|place, status| status.leader = (place != 1).then_some(1)), Findings::default());
+}
+
+#[test]
+fn what_differs_is_said() {
+    warns(&change(|place, status| status.clock.0 += 90_000 * (place == 2) as u64), &["1 min 30 s", "o3", "NTP"]);
+    warns(&change(|place, status| status.records.0[0] += (place == 0) as u8), &["records differ"]);
+    warns(&change(|place, status| status.applied -= 900 * (place == 1) as u64), &["o2 is 900 decisions behind"]);
+    warns(&change(|place, status| status.keyset -= (place == 1) as u64), &["o2 knows keyset 3"]);
+    warns(&change(|place, status| status.peers[2].alive = place != 0), &["o1 does not hear o3"]);
+    warns(&change(|_, status| status.tokens_overused = 1), &["stolen", "token list"]);
+    warns(&change(|_, status| status.leases_overdue = 2), &["2 leases"]);
+    warns(&change(|_, status| status.objects_condemned = 3), &["3 objects", "verify"]);
+    warns(&change(|_, status| _ = status.voters.pop()), &["o3 does not vote yet"]);
+    warns(&change(|_, status| status.voters.push(orchestrator(9).id())), &["1 orchestrator", "still vote"]);
+}
