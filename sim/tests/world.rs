@@ -149,13 +149,14 @@ fn storage() -> Storage {
         bucket: "b".into(),
         prefix: String::new(),
         virtual_host: false,
+        authorities: Vec::new(),
     }
 }
 
 #[test]
 fn a_request_takes_effect_even_if_its_sender_dies() {
     let mut world = world();
-    let credential = StorageCredential { access_key: "k".into(), secret_key: "s".into() };
+    let credential = StorageCredential::new("k", "s");
     world.store().allow(&credential, true);
     let node = world.add_node(machine(0), move |env, info| {
         let credential = credential.clone();

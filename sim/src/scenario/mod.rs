@@ -5,8 +5,12 @@
 
 pub mod cluster;
 pub mod hostile;
+pub mod interruptions;
 pub mod joins;
 pub mod network;
+pub mod roster;
+pub mod sharing;
+pub mod split;
 
 use crate::{
     kernel::fault::Planned,
@@ -35,8 +39,17 @@ pub struct Scenario {
 pub const DEFAULT: &str = cluster::SCENARIO.name;
 
 /// All scenarios.
-pub const ALL: &[&Scenario] =
-    &[&cluster::SCENARIO, &joins::SCENARIO, &hostile::SCENARIO, &network::SCENARIO, &network::LYING_DISKS];
+pub const ALL: &[&Scenario] = &[
+    &cluster::SCENARIO,
+    &joins::SCENARIO,
+    &roster::SCENARIO,
+    &split::SCENARIO,
+    &hostile::SCENARIO,
+    &interruptions::SCENARIO,
+    &sharing::SCENARIO,
+    &network::SCENARIO,
+    &network::LYING_DISKS,
+];
 
 /// The scenario of this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

@@ -4,15 +4,16 @@ mod tree;
 
 use std::{
     collections::BTreeMap,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use env::{
     Files,
-    files::{Attributes, FileTime, Kind, Metadata, SourceFile, TargetFile},
+    files::{Attributes, FileTime, Kind, Metadata, Names, SourceFile, TargetFile, Xattr},
 };
 pub use tree::User;
 use tree::{New, Shared, Tree};
@@ -160,7 +161,7 @@ impl SimFiles {
                 Kind::Symlink => self.read_link(&path)?.into_os_string().into_encoded_bytes(),
                 Kind::Directory => {
                     metadata.len = 0;
-                    waiting.extend(self.read_dir(&path)?.into_iter().map(|name| relative.join(name)));
+                    waiting.extend(self.read_dir(&path)?.iter().map(|name| relative.join(name)));
                     Vec::new()
                 }
                 _ => Vec::new(),
@@ -178,9 +179,9 @@ impl Files for SimFiles {
         Ok(inode.metadata())
     }
 
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
+    fn read_dir(&self, path: &Path) -> io::Result<Names> {
         self.check()?;
-        self.system.tree.names(path, &self.user())
+        Ok(self.system.tree.names(path, &self.user())?.into_iter().collect())
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn SourceFile>> {
@@ -194,6 +195,11 @@ impl Files for SimFiles {
         self.system.tree.link_target(path, &self.user())
     }
 
+    /// This file system has none.
+    fn xattrs(&self, path: &Path) -> io::Result<Vec<Xattr>> {
+        self.find(path).map(|_| Vec::new())
+    }
+
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.create(path, &New::Directory).map(drop)
     }
@@ -201,6 +207,10 @@ impl Files for SimFiles {
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn TargetFile>> {
         let inode = self.create(path, &New::File)?;
         Ok(Box::new(Open { files: self.clone(), inode, offset: 0 }))
+    }
+
+    fn create_node(&self, path: &Path, kind: Kind, rdev: u64) -> io::Result<()> {
+        self.special(path, kind, rdev)
     }
 
     fn symlink(&self, target: &OsStr, path: &Path) -> io::Result<()> {
@@ -255,6 +265,20 @@ impl SourceFile for Open {
         let length = lock(&self.inode).read_at(self.offset, buffer)?;
         self.offset += length as u64;
         Ok(length)
+    }
+
+    /// This file system does not know holes.
+    fn data_after(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let len = self.metadata()?.len;
+        Ok(if offset < len { Some(offset..len) } else { None })
+    }
+
+    fn seek(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
+    fn xattrs(&self) -> io::Result<Vec<Xattr>> {
+        self.files.check().map(|()| Vec::new())
     }
 }
 

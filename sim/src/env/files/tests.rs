@@ -62,7 +62,7 @@ fn a_restored_file_has_its_attributes_and_exact_length() {
     let mut file = files.create_file(Path::new("/f")).unwrap();
     file.write_at(3, b"longer than it will be").unwrap();
     let mtime = FileTime { secs: -5, nanos: 999_999_999 };
-    let attributes = Attributes { kind: Kind::File, mode: 0o4751, owner: Some((7, 8)), mtime };
+    let attributes = Attributes { kind: Kind::File, mode: 0o4751, owner: Some((7, 8)), mtime, xattrs: Vec::new() };
     file.finish(5, &attributes).unwrap();
     let metadata = files.metadata(Path::new("/f")).unwrap();
     assert_eq!((metadata.len, metadata.mode, metadata.mtime), (5, 0o4751, mtime));
@@ -94,7 +94,7 @@ fn permissions_bind_a_user_and_not_root() {
     assert_eq!(kind_of(user.open(Path::new("/secret"))), Some(io::ErrorKind::PermissionDenied));
     assert_eq!(kind_of(user.create_dir(Path::new("/mine"))), Some(io::ErrorKind::PermissionDenied));
     let mtime = FileTime::default();
-    let readable = Attributes { kind: Kind::File, mode: 0o604, owner: None, mtime };
+    let readable = Attributes { kind: Kind::File, mode: 0o604, owner: None, mtime, xattrs: Vec::new() };
     root.set_attributes(Path::new("/secret"), &readable).unwrap();
     assert_eq!(user.read("/secret").unwrap(), b"x");
     assert!(root.may_set_owner() && !user.may_set_owner());

@@ -69,6 +69,7 @@ impl Inode {
         Metadata {
             kind: self.kind(),
             len,
+            allocated: if let Body::File(_) = self.body { len } else { 0 },
             mode: self.mode,
             uid: self.owner.0,
             gid: self.owner.1,

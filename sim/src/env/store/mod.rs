@@ -15,6 +15,7 @@ pub use object::{ObjectStore, Reply, Request, Rule, address, sha256};
 use protocol::{
     ids::Sha256,
     limits,
+    names::is_path,
     records::{Storage, StorageCredential},
     time::UnixMillis,
     wire::{PutTicket, ReadTicket},
@@ -160,24 +161,30 @@ impl Carrier for SimCarrier {
         }
         let host = address(&self.storage, "");
         let host = host.split('/').next().unwrap_or_default();
-        let request = Request {
-            method: Method::Put,
-            target: format!("{host}{}", ticket.path),
-            query: None,
-            headers: ticket.headers.clone(),
-            body,
-            range: None,
-        };
+        let target = format!("{host}{}", ticket.path);
+        check_place(&self.storage, target.split('?').next().unwrap_or_default())?;
+        let request =
+            Request { method: Method::Put, target, query: None, headers: ticket.headers.clone(), body, range: None };
         judge(&ticket.path, self.line.ask(request).await).map(drop)
     }
 
     async fn get(&self, ticket: &ReadTicket, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
         let (target, query) = ticket::parse_url(&ticket.url)
             .ok_or_else(|| StoreError::Invalid { reason: "a read ticket is not a signed URL".to_owned() })?;
+        check_place(&self.storage, &target)?;
         let what = target.clone();
         let request =
             Request { method: Method::Get, target, query: Some(query), headers: Vec::new(), body: Bytes::new(), range };
         read(&what, self.line.ask(request).await)
+    }
+}
+
+/// Whether a ticket leads into this repository.
+fn check_place(storage: &Storage, target: &str) -> Result<(), StoreError> {
+    let root = format!("{}/", address(storage, ""));
+    match target.strip_prefix(&root).is_some_and(is_path) {
+        true => Ok(()),
+        false => Err(StoreError::Invalid { reason: format!("the ticket for {target} is not for this repository") }),
     }
 }
 
@@ -202,12 +209,25 @@ struct SimSteward {
 }
 
 impl SimSteward {
+    /// The address of an object; an error if no storage could have it.
+    fn target(&self, path: &str) -> Result<String, StoreError> {
+        let key = self.storage.prefix.len() + path.len() + 1;
+        if is_path(path) && key <= limits::OBJECT_PATH_BYTES_MAX {
+            Ok(address(&self.storage, path))
+        } else {
+            Err(StoreError::Invalid { reason: format!("{path:?} is not the path of an object") })
+        }
+    }
+
     async fn ask(&self, method: Method, target: &str, body: Bytes) -> Result<Reply, String> {
+        self.line.ask(self.signed(method, target, body)).await
+    }
+
+    fn signed(&self, method: Method, target: &str, body: Bytes) -> Request {
         let now = UnixMillis(self.line.life.wall_ns() / 1_000_000);
         let size = (body.len() as u64, &sha256(&body));
         let headers = ticket::sign(&self.credential, method, target, size, now);
-        let request = Request { method, target: target.to_owned(), query: None, headers, body, range: None };
-        self.line.ask(request).await
+        Request { method, target: target.to_owned(), query: None, headers, body, range: None }
     }
 }
 
@@ -217,20 +237,22 @@ impl Steward for SimSteward {
         if len == 0 || len > limits::OBJECT_BYTES_MAX as u64 {
             return Err(StoreError::Invalid { reason: format!("no ticket is minted for {len} bytes") });
         }
+        self.target(path)?;
         Ok(ticket::mint_put(&self.storage, &self.credential, path, len, hash, now))
     }
 
     fn mint_get(&self, path: &str, now: UnixMillis) -> Result<ReadTicket, StoreError> {
+        self.target(path)?;
         Ok(ticket::mint_get(&self.storage, &self.credential, path, now))
     }
 
     async fn head(&self, path: &str) -> Result<u64, StoreError> {
-        let target = address(&self.storage, path);
+        let target = self.target(path)?;
         Ok(judge(path, self.ask(Method::Head, &target, Bytes::new()).await)?.length)
     }
 
     async fn get(&self, path: &str, len_max: usize) -> Result<Bytes, StoreError> {
-        let target = address(&self.storage, path);
+        let target = self.target(path)?;
         let bytes = read(path, self.ask(Method::Get, &target, Bytes::new()).await)?;
         if bytes.len() > len_max {
             let reason = format!("{path} has {} bytes, more than the {len_max} expected", bytes.len());
@@ -239,8 +261,14 @@ impl Steward for SimSteward {
         Ok(bytes)
     }
 
+    async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let target = self.target(path)?;
+        let request = Request { range: Some(range), ..self.signed(Method::Get, &target, Bytes::new()) };
+        read(path, self.line.ask(request).await)
+    }
+
     async fn put_new(&self, path: &str, body: Bytes) -> Result<(), StoreError> {
-        let target = address(&self.storage, path);
+        let target = self.target(path)?;
         judge(path, self.ask(Method::Put, &target, body).await).map(drop)
     }
 
@@ -256,7 +284,7 @@ impl Steward for SimSteward {
     }
 
     async fn delete(&self, path: &str) -> Result<(), StoreError> {
-        let target = address(&self.storage, path);
+        let target = self.target(path)?;
         judge(path, self.ask(Method::Delete, &target, Bytes::new()).await).map(drop)
     }
 }

@@ -7,7 +7,7 @@
 //! name and no content stands in the storage.
 
 pub(super) mod roles;
-mod tree;
+pub(super) mod tree;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -48,7 +48,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 const FAULTS: std::ops::Range<Duration> = Duration::from_millis(500)..Duration::from_millis(11_000);
 
 /// Where the client's files are, and where they are restored.
-const SOURCE: &str = "/data";
+pub(super) const SOURCE: &str = "/data";
 const TARGET: &str = "/restored";
 
 /// What is handed from one person to another, or told to the checker.
@@ -107,7 +107,7 @@ fn plan(seed: u64) -> Vec<Planned> {
 
 /// The credential that orchestrators use.
 pub(super) fn credential() -> StorageCredential {
-    StorageCredential { access_key: "minter".into(), secret_key: "the minter's secret".into() }
+    StorageCredential::new("minter", "the minter's secret")
 }
 
 fn play(world: &mut World) -> anyhow::Result<()> {

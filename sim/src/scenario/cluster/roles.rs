@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use actors::{
-    client::{BackupRequest, Client, Means, RestoreRequest, enroll},
+    client::{BackupRequest, Client, Means, RestoreRequest, Stamina, enroll},
     net::Pace,
     operator::{Candidate, NewToken, Operator, init},
     system::{self, System},
@@ -18,7 +18,7 @@ use protocol::{
     time::UnixMillis,
     token::{Token, Welcome},
 };
-use repo::{CancellationToken, Outcome, Progress};
+use repo::{CancellationToken, Outcome, Progress, ReadData, RestoreOptions};
 
 use super::{ORCHESTRATORS, SOURCE, SharedScript, TARGET, credential, tree};
 use crate::{kernel::lock, world::BootInfo};
@@ -48,11 +48,16 @@ pub struct Founded {
     pub domain: Domain,
     /// Its secrets.
     pub secrets: Welcome,
+    /// The root key's seed.
+    pub root_seed: [u8; 32],
+    /// The admin key's seed.
+    pub admin_seed: [u8; 32],
 }
 
 /// Makes a cluster of the orchestrators, a storage and a domain.
 pub async fn found(env: &Env) -> anyhow::Result<Founded> {
-    let root = Signer::from_seed(&env.rng.array());
+    let root_seed: [u8; 32] = env.rng.array();
+    let root = Signer::from_seed(&root_seed);
     let admin_seed: [u8; 32] = env.rng.array();
     let candidates: Vec<Candidate> = (0..ORCHESTRATORS)
         .map(|number| Candidate { name: format!("o{number}"), address: format!("o{number}:{PORT}"), key: None })
@@ -72,16 +77,17 @@ pub async fn found(env: &Env) -> anyhow::Result<Founded> {
         bucket: "nuts".into(),
         prefix: "hoard".into(),
         virtual_host: false,
+        authorities: Vec::new(),
     };
     let storage = operator.add_storage(storage, &credential(), false).await.context("storage add")?;
     let secrets = operator.make_secrets();
     let domain = operator.add_domain("home", &storage, Trust::Trusting, &secrets).await.context("domain create")?;
-    Ok(Founded { operator, domain, secrets })
+    Ok(Founded { operator, domain, secrets, root_seed, admin_seed })
 }
 
 /// The operator: makes the cluster, a storage, a domain and a token.
 pub(super) async fn operate(env: Env, _: BootInfo, script: SharedScript) -> anyhow::Result<()> {
-    let Founded { operator, domain, secrets } = found(&env).await?;
+    let Founded { operator, domain, secrets, .. } = found(&env).await?;
     let new = NewToken {
         name: "first".into(),
         uses: 1,
@@ -126,7 +132,7 @@ pub(super) async fn back_up(env: Env, info: BootInfo, script: SharedScript) -> a
         snapshot: snapshot.clone(),
         path: None,
         target: PathBuf::from(TARGET),
-        overwrite: false,
+        options: RestoreOptions::default(),
         means: Means::default(),
     };
     let restored = client.restore(request, Arc::new(Progress::default()), CancellationToken::new()).await;
@@ -134,7 +140,7 @@ pub(super) async fn back_up(env: Env, info: BootInfo, script: SharedScript) -> a
     ensure!(restored.problems.count == 0, "restore: {:?}", restored.problems);
     lock(&script).restored = true;
     let progress = Arc::new(Progress::default());
-    let verified = client.verify(&snapshots, true, Means::default(), progress, CancellationToken::new()).await;
+    let verified = client.verify(&snapshots, ReadData::All, Means::default(), progress, CancellationToken::new()).await;
     let verified = verified.context("verify")?;
     ensure!(verified.damages_count == 0, "verify: {:?}", verified.damages);
     let report = client.link().report();
@@ -148,10 +154,13 @@ pub(super) async fn back_up(env: Env, info: BootInfo, script: SharedScript) -> a
 async fn back_up_once(client: &mut Client) -> anyhow::Result<Outcome> {
     let request = BackupRequest {
         sources: vec![PathBuf::from(SOURCE)],
+        rules: repo::Rules::default(),
+        stream: None,
         host: "client".into(),
         description: String::new(),
         tags: Vec::new(),
         means: Means { memory_bytes: 32 << 20, transfers: 4 },
+        stamina: Stamina::default(),
     };
     Ok(client.backup(request, Arc::new(Progress::default()), CancellationToken::new()).await?)
 }

@@ -41,6 +41,7 @@ pub fn plant(files: &SimFiles, stream: &mut Stream) -> anyhow::Result<()> {
         mode: 0o4750,
         owner: Some((1000, 100)),
         mtime: FileTime { secs: 981_173_106, nanos: 123_456_789 },
+        xattrs: Vec::new(),
     };
     files.set_attributes(&root.join("d0/f3"), &attributes)?;
     Ok(())
@@ -55,7 +56,7 @@ pub fn edit(files: &dyn Files, day: usize, salt: &[u8; 32]) -> std::io::Result<(
         let mut file = files.create_file(&root.join(format!("d3/{name}{day}")))?;
         file.write_at(0, content)?;
         let mtime = FileTime { secs: 1_700_000_000 + day as i64, nanos: 7 };
-        let attributes = Attributes { kind: Kind::File, mode: 0o644, owner: None, mtime };
+        let attributes = Attributes { kind: Kind::File, mode: 0o644, owner: None, mtime, xattrs: Vec::new() };
         file.finish(content.len() as u64, &attributes)?;
     }
     Ok(())

@@ -8,6 +8,7 @@ use protocol::{
     commands::Command,
     ids::{ClientId, Hash, LeaseId, PublicKey},
     limits,
+    reconcile::{Prefix, Probe},
     sign::{self, Signed, Signer},
     wire,
 };
@@ -43,12 +44,14 @@ pub async fn as_orchestrator(env: &Env, peer: &Peer, own: SocketAddr) -> anyhow:
     let forged = Signed { author: PublicKey([1; 32]), ..signed };
     let close = Command::Close { client: ClientId([1; 16]), lease: LeaseId { incarnation: 1, index: 1 } };
     let large = Command::Admit { keyset: Signed { body: vec![0; limits::ENTRY_BYTES_MAX], ..forged.clone() } };
+    let probe = Probe { range: Prefix::ALL, fingerprint: Hash([0; 32]) };
     let calls: Vec<wire::Request> = vec![
         wire::Raft { to: 0, message: noise.to_vec() }.into(),
         wire::Propose { commands: vec![close; limits::COMMANDS_PER_ENTRY_MAX + 1] }.into(),
         wire::Propose { commands: vec![large] }.into(),
         wire::Push { records: vec![forged; limits::RECORDS_PER_FRAME_MAX + 1] }.into(),
-        wire::Pull { have: vec![Hash([0; 32]); 1000], shard: u8::MAX }.into(),
+        wire::Reconcile { probes: vec![probe; limits::PROBES_MAX + 1] }.into(),
+        wire::Fetch { hashes: vec![Hash([0; 32]); limits::RECORDS_PER_FRAME_MAX + 1] }.into(),
         wire::GetRecords { subjects: Vec::new(), after: None }.into(),
     ];
     for request in calls {

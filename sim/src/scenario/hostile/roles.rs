@@ -53,7 +53,7 @@ pub async fn orchestrate(env: Env, info: BootInfo, script: SharedScript) -> anyh
 
 /// The operator: makes a token before the attack and one after it.
 pub async fn operate(env: Env, script: SharedScript) -> anyhow::Result<()> {
-    let Founded { operator, domain, secrets } = found(&env).await?;
+    let Founded { operator, domain, secrets, .. } = found(&env).await?;
     let expires = env.clock.now().plus_secs(3600);
     let new = NewToken { name: "one".into(), uses: 1, expires, domain: domain.id, tags: vec![] };
     let token = operator.add_token(new.clone(), &secrets).await.context("token create")?;

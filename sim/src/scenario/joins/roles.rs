@@ -13,7 +13,7 @@ use env::Env;
 use protocol::{
     commands::Lease,
     failure::{Code, Failure},
-    ids::{ClientId, Hash, LineageId, Sha256},
+    ids::{AttemptId, ClientId, Hash, LineageId, Sha256},
     names::{ObjectName, Place},
     records::{Payload, Revocation},
     token::Token,
@@ -71,7 +71,7 @@ async fn start(env: &Env, info: &BootInfo) -> anyhow::Result<System> {
 /// The operator: makes the token, revokes a client in the end, and compares what the
 /// orchestrators say.
 pub async fn operate(env: Env, script: SharedScript) -> anyhow::Result<()> {
-    let Founded { operator, domain, secrets } = found(&env).await?;
+    let Founded { operator, domain, secrets, .. } = found(&env).await?;
     let expires = env.clock.now().plus_secs(3600);
     let new = NewToken { name: "race".into(), uses: USES, expires, domain: domain.id, tags: vec![] };
     let token = operator.add_token(new, &secrets).await.context("token create")?;
@@ -161,7 +161,8 @@ pub async fn join(env: Env, info: BootInfo, script: SharedScript) -> anyhow::Res
 /// I3: a lease that was acknowledged is still there after all power was lost.
 async fn use_lease(env: &Env, client: &Client, script: &SharedScript) -> anyhow::Result<()> {
     let repository = repository(env, client).await?;
-    let grant = wire::Grant { repository, lineage: LineageId([7; 16]) };
+    let grant =
+        wire::Grant { repository, lineage: LineageId([7; 16]), attempt: AttemptId(env.rng.array()), after: None };
     let lease: Lease = persist(env, || client.link().call(grant.clone())).await.context("grant")?;
     let is_first = {
         let mut script = lock(script);

@@ -86,7 +86,7 @@ pub struct Work {
 
 /// Does all operations, then ends.
 pub async fn work(env: Env, info: BootInfo, stream: Stream, work: Work) -> anyhow::Result<()> {
-    let (_, client_config) = tls::identity()?;
+    let (_, client_config) = tls::identity(&env)?;
     let mut endpoint = quinn::Endpoint::new_with_abstract_socket(
         quinn::EndpointConfig::default(),
         None,

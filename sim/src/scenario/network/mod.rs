@@ -25,6 +25,8 @@ use protocol::{
     records::{Storage, StorageCredential},
 };
 
+use redb::ReadableDatabase;
+
 use super::Scenario;
 use crate::{
     env::store::{address, sha256},
@@ -155,11 +157,12 @@ fn storage() -> Storage {
         bucket: "bucket".to_owned(),
         prefix: "nuts".to_owned(),
         virtual_host: false,
+        authorities: Vec::new(),
     }
 }
 
 fn play(world: &mut World) -> anyhow::Result<()> {
-    let key = StorageCredential { access_key: "minter".to_owned(), secret_key: "secret".to_owned() };
+    let key = StorageCredential::new("minter", "secret");
     world.store().allow(&key, false);
     let names: Vec<String> = (0..SERVERS).map(|number| format!("server{number}")).collect();
     let ledger = SharedLedger::default();
@@ -225,11 +228,14 @@ fn check(world: &World, ledger: &Ledger) -> anyhow::Result<()> {
         let index = server as usize;
         for ((_, key), value) in ledger.kept.range((index, 0)..(index + 1, 0)) {
             let database = database.as_ref().context("a server lost its database")?;
-            let found = server::read(database, *key)?;
+            let found = server::read(&database.begin_read()?, *key)?;
             ensure!(found.as_ref() == Some(value), "server {server} lost {key:x}, which it had acknowledged");
         }
         for ((_, key), value) in ledger.lazy.range((index, 0)..(index + 1, 0)) {
-            let found = database.as_ref().map(|database| server::read(database, *key)).transpose()?.flatten();
+            let found = match &database {
+                Some(database) => server::read(&database.begin_read()?, *key)?,
+                None => None,
+            };
             ensure!(found.is_none_or(|found| found == *value), "server {server} has garbage under {key:x}");
         }
     }

@@ -4,10 +4,11 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use actors::db::{self, Guarded, Io};
 use anyhow::{Context, anyhow, bail};
 use env::{Env, Steward, run_blocking};
 use protocol::records::{Storage, StorageCredential};
-use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefinition};
+use redb::{Durability, ReadTransaction, TableDefinition};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
@@ -24,14 +25,12 @@ pub const VALUES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("values
 pub const IDENTITY_FILE: &str = "identity";
 /// Where servers listen.
 pub const PORT: u16 = 7000;
-/// Memory for pages of the database.
-const CACHE_BYTES: usize = 4 << 20;
 /// Streams of one client that are served at a time.
 const STREAMS_MAX: usize = 64;
 
 struct Server {
     env: Env,
-    database: Database,
+    database: Guarded,
     steward: Arc<dyn Steward>,
     /// What makes this process useless: a database that failed to write.
     ruin: mpsc::Sender<anyhow::Error>,
@@ -42,10 +41,10 @@ pub async fn serve(env: Env, info: BootInfo, storage: Storage, key: StorageCrede
     let _lock = env.disk.lock("server")?;
     check_identity(&env, info.life)?;
     let backend = env.disk.database(DATABASE)?;
-    let open = move || redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(Boxed(backend));
-    let database = run_blocking(&*env.blocking, open).await.context("opening the database")?;
+    let open = run_blocking(&*env.blocking, move || db::open(backend));
+    let database = open.await.context("opening the database")?;
     let steward = env.storages.steward(&storage, &key)?;
-    let (server_config, _) = tls::identity()?;
+    let (server_config, _) = tls::identity(&env)?;
     let endpoint = quinn::Endpoint::new_with_abstract_socket(
         quinn::EndpointConfig::default(),
         Some(server_config),
@@ -113,7 +112,8 @@ impl Server {
             Request::PutLazily { key, value } => self.keep(key, value, Durability::None).await?,
             Request::Get { key } => {
                 let server = Arc::clone(&self);
-                Reply::Value(run_blocking(&*self.env.blocking, move || read(&server.database, key)).await?)
+                let read = move || server.database.read(|transaction| read(transaction, key));
+                Reply::Value(run_blocking(&*self.env.blocking, read).await?)
             }
             Request::MintPut { path, len, hash } => Reply::PutTicket(self.steward.mint_put(&path, len, &hash, now)?),
             Request::MintGet { path } => Reply::ReadTicket(self.steward.mint_get(&path, now)?),
@@ -122,12 +122,11 @@ impl Server {
 
     async fn keep(self: &Arc<Self>, key: u64, value: Vec<u8>, durability: Durability) -> anyhow::Result<Reply> {
         let server = Arc::clone(self);
-        let write = move || -> anyhow::Result<Reply> {
-            let mut transaction = server.database.begin_write()?;
-            transaction.set_durability(durability)?;
-            transaction.open_table(VALUES)?.insert(key, value.as_slice())?;
-            transaction.commit()?;
-            Ok(Reply::Kept)
+        let write = move || {
+            server.database.write(durability, |transaction| {
+                transaction.open_table(VALUES)?.insert(key, value.as_slice())?;
+                Ok(Reply::Kept)
+            })
         };
         let written = run_blocking(&*self.env.blocking, write).await;
         if let Err(error) = &written {
@@ -135,40 +134,15 @@ impl Server {
             // the channel is full, the end is near already.
             let _ = self.ruin.try_send(anyhow!("writing failed: {error:#}"));
         }
-        written
+        Ok(written?)
     }
 }
 
 /// The value of a key.
-pub fn read(database: &Database, key: u64) -> anyhow::Result<Option<Vec<u8>>> {
-    match database.begin_read()?.open_table(VALUES) {
+pub fn read(transaction: &ReadTransaction, key: u64) -> Io<Option<Vec<u8>>> {
+    match transaction.open_table(VALUES) {
         Ok(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// redb takes a concrete backend; `Disk` gives a boxed one.
-#[derive(Debug)]
-struct Boxed(Box<dyn StorageBackend>);
-
-impl StorageBackend for Boxed {
-    fn len(&self) -> Result<u64, io::Error> {
-        self.0.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.0.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.0.set_len(len)
-    }
-    fn sync_data(&self) -> Result<(), io::Error> {
-        self.0.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.0.write(offset, data)
-    }
-    fn close(&self) -> Result<(), io::Error> {
-        self.0.close()
     }
 }

@@ -14,11 +14,12 @@ fn storage() -> Storage {
         bucket: "bucket".into(),
         prefix: "nuts".into(),
         virtual_host: false,
+        authorities: Vec::new(),
     }
 }
 
 fn credential(name: &str) -> StorageCredential {
-    StorageCredential { access_key: name.into(), secret_key: format!("{name}'s secret") }
+    StorageCredential::new(name, format!("{name}'s secret"))
 }
 
 fn store() -> ObjectStore {
