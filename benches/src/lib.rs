@@ -1,9 +1,8 @@
 //! Micro and whole-program benchmarks.
 //!
 //! `cargo bench -p benches` measures cutting, sealing and packing in bytes a
-//! second. `cargo run --release -p benches --bin whole -- DIR` backs up and
-//! restores a real directory through the whole data plane, with the store in
-//! memory, so that it measures this program and not a network.
+//! second. `just compare` runs the whole program, and other backup programs, on the
+//! same files.
 
 use protocol::{
     ids::{ClientId, DomainId, PublicKey, RepositoryId},
