@@ -22,3 +22,12 @@ simulate:
 
 bench:
     cargo bench -p benches
+
+# Beside restic, rustic and borg, as far as they are installed: `just compare --seeds 1-3`.
+compare *ARGS:
+    cargo build --release -p node
+    cargo run --release -p benches --bin compare -- {{ARGS}}
+
+# Every decoder, for so many seconds each; needs a nightly toolchain and cargo-fuzz.
+fuzz SECONDS="60":
+    fuzz/run {{SECONDS}}
