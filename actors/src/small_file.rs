@@ -13,7 +13,7 @@ use protocol::{
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::{Zeroize, Zeroizing};
 
-const VERSION: u8 = 0;
+const VERSION: u8 = 1;
 const SUM_LEN: usize = 32;
 
 /// Replaces a file. The bytes in between are wiped: they may hold keys.

@@ -22,7 +22,7 @@ use crate::{
 };
 
 const PREFIX: &str = "nuthatch-token-";
-const VERSION: u8 = 0;
+const VERSION: u8 = 1;
 const SUM_LEN: usize = 4;
 
 /// Why a text is not a token. Never quotes the text: it may be most of one.

@@ -1,6 +1,6 @@
-//! Formats: golden bytes of version 0, round trips, and arbitrary bytes.
+//! Formats: golden bytes of version 1, round trips, and arbitrary bytes.
 //!
-//! The golden files were written by version 0 and never change: a test that fails
+//! The golden files were written by version 1 and never change: a test that fails
 //! here means that what is stored already cannot be read any more. To add one,
 //! run with `NUTHATCH_WRITE_GOLDEN=1`; existing files are not overwritten.
 #![allow(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
@@ -36,10 +36,10 @@ const OBJECT_ID: [u8; 32] = [8; 32];
 const LEASE: LeaseId = LeaseId { incarnation: 1, index: 42 };
 
 fn golden_path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.v0"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.v1"))
 }
 
-/// Compares with the bytes that version 0 wrote, and returns those.
+/// Compares with the bytes that version 1 wrote, and returns those.
 fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
     let path = golden_path(name);
     if env::var_os("NUTHATCH_WRITE_GOLDEN").is_some() && !path.exists() {
@@ -47,7 +47,7 @@ fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
         fs::File::create_new(&path).and_then(|mut file| std::io::Write::write_all(&mut file, bytes)).unwrap();
     }
     let stored = read(&path).unwrap();
-    assert!(stored == bytes, "{name} is written differently than version 0 wrote it");
+    assert!(stored == bytes, "{name} is written differently than version 1 wrote it");
     stored
 }
 
@@ -280,7 +280,7 @@ fn an_unknown_version_is_named() {
     let mut marker = marker::encode(&RepositoryId([1; 16]));
     let mut pack = a_pack().bytes;
     for bytes in [&mut commit, &mut segment, &mut node, &mut page, &mut manifest, &mut marker, &mut pack] {
-        bytes[8] = 1;
+        bytes[8] = 2;
     }
     let errors = [
         CommitObject::open(&commit, &signer.public()).unwrap_err(),
@@ -292,7 +292,7 @@ fn an_unknown_version_is_named() {
         pack::open(&INDEX_KEY, &pack).unwrap_err(),
     ];
     for error in errors {
-        assert!(matches!(error, DecodeError::UnknownVersion { found: 1, known: 0, .. }), "{error:?}");
+        assert!(matches!(error, DecodeError::UnknownVersion { found: 2, known: 1, .. }), "{error:?}");
     }
 }
 

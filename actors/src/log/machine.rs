@@ -25,7 +25,7 @@ use super::{
 use crate::shared::Shared;
 
 /// The version of a snapshot's bytes: `version ‖ postcard(Image)`.
-const VERSION: u8 = 0;
+const VERSION: u8 = 1;
 
 /// What a snapshot holds.
 #[derive(Serialize, Deserialize)]

@@ -165,14 +165,18 @@ impl Stage {
         let credential = StorageCredential::new(random(20), random(40));
         let access = self.write("access-key", &credential.access_key)?;
         let secret = self.write("secret-key", &credential.secret_key)?;
-        let config = format!(
-            "data_dir = {}\nroles = [\"storage\"]\n[storage]\nlisten = \"127.0.0.1:0\"\nbucket = \"{BUCKET}\"\naccess_key_file = {}\nsecret_key_file = {}\n",
-            quoted(&self.path("storage")),
-            quoted(&access),
-            quoted(&secret),
-        );
-        let path = self.write("storage.toml", &config)?;
+        let config = |listen: &str| {
+            format!(
+                "data_dir = {}\nroles = [\"storage\"]\n[storage]\nlisten = \"{listen}\"\nbucket = \"{BUCKET}\"\naccess_key_file = {}\nsecret_key_file = {}\n",
+                quoted(&self.path("storage")),
+                quoted(&access),
+                quoted(&secret),
+            )
+        };
+        let path = self.write("storage.toml", &config("127.0.0.1:0"))?;
         let (process, [endpoint]) = Process::start("storage", &path, self.keep, ["serving "]).await?;
+        // Should a person start it again, it must be where the cluster looks for it.
+        self.write("storage.toml", &config(endpoint.trim_start_matches("http://")))?;
         self.storage = Some(process);
         Ok(StorageAccess { storage: storage(endpoint, BUCKET, "repository".into()), credential })
     }

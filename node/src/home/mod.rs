@@ -35,7 +35,7 @@ use self::seal::SealedKey;
 const ROOT: &str = "root.json";
 const ADMIN: &str = "admin.json";
 const CLUSTER: &str = "cluster.json";
-const VERSION: u32 = 0;
+const VERSION: u32 = 1;
 
 /// The operator's directory.
 pub struct Home {

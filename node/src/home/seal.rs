@@ -11,7 +11,7 @@ use protocol::{failure::Failure, ids::PublicKey, sealed, sign::Signer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-const VERSION: u32 = 0;
+const VERSION: u32 = 1;
 const KIND: &str = "nuthatch root key";
 /// What new files are made with: RFC 9106's second recommendation. A guess costs
 /// 64 MiB and a tenth of a second.

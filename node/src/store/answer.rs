@@ -59,7 +59,21 @@ pub fn unclear(what: &str, error: &dyn std::error::Error) -> StoreError {
         }
         source = cause.source();
     }
-    StoreError::Unclear { what: what.to_string(), reason: clean(&reason) }
+    StoreError::Unclear { what: what.to_string(), reason: clean(&without_paths(&reason)) }
+}
+
+/// Addresses down to the host: the path stands in the error already, and the query of a
+/// read ticket is a signature.
+fn without_paths(text: &str) -> String {
+    let words = text.split(' ').map(|word| match word.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => {
+            let host = rest.split(['/', '?']).next().unwrap_or(rest);
+            let colon = if word.ends_with(':') && !host.ends_with(':') { ":" } else { "" };
+            format!("{scheme}://{host}{colon}")
+        }
+        _ => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// What the storage said, and what to do about it.
@@ -147,6 +161,14 @@ mod tests {
         {
             assert!(matches!(of(status, code), StoreError::Unclear { .. }), "{status} {code}");
         }
+    }
+
+    #[test]
+    fn addresses_are_told_without_paths_and_signatures() {
+        let of = without_paths;
+        assert_eq!(of("for GET https://s3.example/b/k?X-Amz-Signature=1: no"), "for GET https://s3.example: no");
+        assert_eq!(of("for PUT http://[::1]:80/b no"), "for PUT http://[::1]:80 no");
+        assert_eq!(of("http://host: no: a/b?c"), "http://host: no: a/b?c");
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! Several orchestrators: some come, some go, and backups go on.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::fleet::{Done, Fleet, Node, put};
+use super::fleet::{Done, Fleet, Node, put, stay};
 
 /// A fleet whose cluster has several orchestrators.
-struct Cluster {
-    fleet: Fleet,
+pub struct Cluster {
+    pub fleet: Fleet,
     nodes: Vec<(String, Node)>,
 }
 
 impl Cluster {
     /// Three orchestrators, a storage and a domain.
-    fn of_three() -> Self {
+    pub fn of_three() -> Self {
         let mut cluster = Self { fleet: Fleet::waiting(), nodes: Vec::new() };
         let named: Vec<String> = ["one", "two", "three"].map(|name| cluster.start(name)).to_vec();
         let mut args = vec!["cluster", "init", "--name", "test", "--passphrase-file"];
@@ -35,9 +36,18 @@ impl Cluster {
         let data = self.fleet.path(name);
         put(&config, &format!("data_dir = {data:?}\nroles = [\"orchestrator\"]\nlisten = \"127.0.0.1:0\"\n"));
         let node = Node::start(&config, &["listening on ", "key "]);
+        stay(&config, &node.said[0]);
         let named = format!("{name}={}#{}", node.said[0], node.said[1]);
         self.nodes.push((name.to_owned(), node));
         named
+    }
+
+    /// Kills a node, and starts it again.
+    pub fn restart(&mut self, name: &str) {
+        let config = self.fleet.path(&format!("{name}.toml"));
+        let (_, node) = self.nodes.iter_mut().find(|(other, _)| other == name).unwrap();
+        node.signal(Signal::KILL);
+        *node = Node::start(&config, &["listening on ", "key "]);
     }
 
     /// Kills a node, and its disk is gone.

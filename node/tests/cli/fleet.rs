@@ -137,6 +137,7 @@ impl Fleet {
         );
         let orchestrator = Node::start(&at("orchestrator.toml"), &["listening on ", "key "]);
         let storage = Node::start(&at("storage.toml"), &["serving "]);
+        stay(&at("storage.toml"), storage.said[0].trim_start_matches("http://"));
         Self { orchestrator, storage, dir }
     }
 
@@ -147,6 +148,12 @@ impl Fleet {
         fleet.add_storage("main", &[]).well();
         fleet.operator(&["domain", "create", "laptops", "--storage", "main"]).well();
         fleet
+    }
+
+    /// Kills the storage, and starts it again.
+    pub fn restart_storage(&mut self) {
+        self.storage.signal(rustix::process::Signal::KILL);
+        self.storage = Node::start(&self.path("storage.toml"), &["serving "]);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -213,6 +220,12 @@ impl Fleet {
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
+}
+
+/// Where a node listens once, it listens whenever it starts again.
+pub fn stay(config: &Path, address: &str) {
+    let text = std::fs::OpenOptions::new().read(true).open(config).and_then(std::io::read_to_string).unwrap();
+    put(config, &text.replacen("127.0.0.1:0", address, 1));
 }
 
 /// Makes a file as any program would.

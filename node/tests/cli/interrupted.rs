@@ -11,7 +11,8 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
-    fleet::{Fleet, Node, put},
+    cluster::Cluster,
+    fleet::{Fleet, put},
     main_job::files_below,
 };
 
@@ -44,18 +45,49 @@ fn a_backup_that_is_killed_is_gone_on_with() {
 
 #[test]
 fn a_storage_that_is_killed_and_comes_back_only_delays() {
-    let mut fleet = Fleet::ready_on_fixed_ports();
+    let mut fleet = Fleet::ready();
     fleet.enroll("c", &fleet.token(&[])).well();
     let source = fleet.path("source");
     (0..4).for_each(|number| noise(&source.join(format!("f{number}")), number, 16 * MIB));
     let mut child = start(&fleet, "c", &source, &[]);
     wait_for(|| packs(&fleet) >= 1 || ended(&mut child));
-    fleet.storage.signal(Signal::KILL);
     fleet.restart_storage();
     let done = child.wait_with_output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(snapshots(&fleet, "c"), 1);
     restores_as_it_was(&fleet, "c", &source);
+}
+
+/// The client, each orchestrator and the storage die once in the course of one backup. What
+/// comes through a pipe goes on only when this test says so: nothing is killed too late.
+#[test]
+fn everything_is_killed_once_during_one_backup() {
+    let mut cluster = Cluster::of_three();
+    cluster.fleet.enroll("c", &cluster.fleet.token(&[])).well();
+    let mut backup = Piped::start(&cluster.fleet);
+    backup.feed(&cluster.fleet, 2);
+    backup.child.kill().unwrap();
+    backup.child.wait().unwrap();
+    assert_eq!(snapshots(&cluster.fleet, "c"), 0);
+
+    let mut backup = Piped::start(&cluster.fleet);
+    for name in ["one", "two", "three"] {
+        backup.feed(&cluster.fleet, 1);
+        cluster.restart(name);
+    }
+    backup.feed(&cluster.fleet, 1);
+    cluster.fleet.restart_storage();
+    backup.feed(&cluster.fleet, 1);
+    let written = backup.end();
+    assert_eq!(snapshots(&cluster.fleet, "c"), 1);
+    let target = cluster.fleet.path("target");
+    cluster.fleet.client("c", &["restore", "latest", target.to_str().unwrap()]).well();
+    let mut restored = Vec::new();
+    fs::File::open(target.join("noise")).unwrap().read_to_end(&mut restored).unwrap();
+    assert!(restored == written, "{} bytes were restored, not the {} that went in", restored.len(), written.len());
+    // The first attempt's packs were not stored again.
+    let stored = bytes_below(&cluster.fleet.path("storage/objects"));
+    assert!(stored < written.len() as u64 + 2 * PACK * IN_FLIGHT, "{stored} bytes are stored of {}", written.len());
 }
 
 #[test]
@@ -196,6 +228,41 @@ fn start(fleet: &Fleet, client: &str, source: &Path, more: &[&str]) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// A backup of what comes through a pipe.
+struct Piped {
+    child: Child,
+    noise: Noise,
+    written: Vec<u8>,
+}
+
+impl Piped {
+    fn start(fleet: &Fleet) -> Self {
+        let mut command = fleet.client_command("c", &["snapshot", "create", "--stdin", "--stdin-filename", "noise"]);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self { child, noise: Noise::of(1), written: Vec::new() }
+    }
+
+    /// Feeds it until so many more packs are stored.
+    fn feed(&mut self, fleet: &Fleet, more: u64) {
+        let wanted = packs(fleet) + more;
+        let mut pipe = self.child.stdin.take().unwrap();
+        while packs(fleet) < wanted {
+            let block = self.noise.block();
+            pipe.write_all(&block).unwrap();
+            self.written.extend(block);
+        }
+        self.child.stdin = Some(pipe);
+    }
+
+    /// Ends the pipe, and waits for the backup.
+    fn end(mut self) -> Vec<u8> {
+        drop(self.child.stdin.take());
+        let done = self.child.wait_with_output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        self.written
+    }
+}
+
 fn ended(child: &mut Child) -> bool {
     child.try_wait().unwrap().is_some()
 }
@@ -260,37 +327,27 @@ fn same(one: &Path, other: &Path) -> bool {
 fn noise(path: &Path, seed: u64, len: usize) {
     put(path, "");
     let mut file = fs::File::options().write(true).open(path).unwrap();
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut block = vec![0; MIB];
-    for _ in 0..len / MIB {
-        for word in block.chunks_exact_mut(8) {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            word.copy_from_slice(&state.to_le_bytes());
-        }
-        file.write_all(&block).unwrap();
-    }
+    let mut noise = Noise::of(seed);
+    (0..len / MIB).for_each(|_| file.write_all(&noise.block()).unwrap());
 }
 
-impl Fleet {
-    /// A cluster whose storage can be restarted under its address.
-    fn ready_on_fixed_ports() -> Self {
-        let mut fleet = Self::waiting();
-        // The port that it was given is free again as soon as it has ended.
-        let config = fleet.path("storage.toml");
-        let port = fleet.storage.said[0].rsplit(':').next().unwrap().to_owned();
-        let text = String::from_utf8(fs::read(&config).unwrap()).unwrap();
-        put(&config, &text.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1));
-        fleet.storage.signal(Signal::KILL);
-        fleet.restart_storage();
-        fleet.init(&fleet.orchestrator.said[1]).well();
-        fleet.add_storage("main", &[]).well();
-        fleet.operator(&["domain", "create", "laptops", "--storage", "main"]).well();
-        fleet
+/// Bytes that do not compress.
+struct Noise(u64);
+
+impl Noise {
+    fn of(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    fn restart_storage(&mut self) {
-        self.storage = Node::start(&self.path("storage.toml"), &["serving "]);
+    /// The next MiB.
+    fn block(&mut self) -> Vec<u8> {
+        let mut block = vec![0; MIB];
+        for word in block.chunks_exact_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            word.copy_from_slice(&self.0.to_le_bytes());
+        }
+        block
     }
 }

@@ -1,4 +1,4 @@
-//! On-storage formats, version 0. `FORMAT.md` is the reference.
+//! On-storage formats, version 1. `FORMAT.md` is the reference.
 //!
 //! Invariant: every object, and every structured chunk, starts with a header of
 //! magic, version and length; what does not match is a named error and never
@@ -20,7 +20,7 @@ pub mod tree;
 use crate::codec::DecodeError;
 
 /// The version that this program writes, and the newest that it reads.
-pub const VERSION: u8 = 0;
+pub const VERSION: u8 = 1;
 /// Length of the header of every object.
 pub const HEADER_LEN: usize = 16;
 

@@ -70,7 +70,7 @@ fn a_token_as_text() {
     let bytes = BASE32_NOPAD.decode(digits.to_uppercase().as_bytes()).unwrap();
     let (body, sum) = bytes.split_at(bytes.len() - 4);
     assert_eq!(blake3::hash(body).as_bytes()[..4], *sum);
-    let mut expected = vec![0];
+    let mut expected = vec![1];
     expected.extend([3; 32]);
     expected.extend(samples::root().public().0);
     // 300 as a varint, two addresses, each with its length.

@@ -6,8 +6,12 @@ use protocol::{limits, sign, wire};
 const DOCUMENT: &str = include_str!("../../WIRE.md");
 
 /// The sources whose types travel.
-const SOURCES: [(&str, &str); 10] = [
-    ("wire.rs", include_str!("../../src/wire.rs")),
+const SOURCES: [(&str, &str); 14] = [
+    ("wire/mod.rs", include_str!("../../src/wire/mod.rs")),
+    ("wire/joining.rs", include_str!("../../src/wire/joining.rs")),
+    ("wire/client.rs", include_str!("../../src/wire/client.rs")),
+    ("wire/admin.rs", include_str!("../../src/wire/admin.rs")),
+    ("wire/peer.rs", include_str!("../../src/wire/peer.rs")),
     ("records.rs", include_str!("../../src/records.rs")),
     ("reconcile.rs", include_str!("../../src/reconcile.rs")),
     ("commands.rs", include_str!("../../src/commands.rs")),
@@ -55,7 +59,7 @@ fn declarations(source: &str) -> Vec<String> {
 
 /// `(request, reply, type of the reply)` of every call, in order.
 fn calls() -> Vec<(String, String, String)> {
-    let (_, table) = SOURCES[0].1.split_once("\ncalls! {").expect("wire.rs declares its calls");
+    let (_, table) = SOURCES[0].1.split_once("\ncalls! {").expect("wire/mod.rs declares its calls");
     let (table, _) = table.split_once("\n}").expect("the declaration ends");
     table
         .lines()

@@ -111,7 +111,7 @@ fn a_token_says_what_is_wrong_with_it() {
         let mistyped = format!("{}{other}{}", &text[..place], &text[place + 1..]);
         assert_eq!(error(&mistyped), TokenError::Garbled, "mistyped at {place}");
     }
-    assert_eq!(error(&with_sum(&[1, 2, 3])), TokenError::UnknownVersion(1));
+    assert_eq!(error(&with_sum(&[2, 2, 3])), TokenError::UnknownVersion(2));
     assert_eq!(error(&with_sum(&[])), TokenError::Garbled);
     let crowd = vec!["x".to_owned(); limits::TOKEN_ADDRESSES_MAX + 1];
     assert_eq!(error(&Token::new([0; 32], samples::root().public(), 0, crowd).to_text()), TokenError::Garbled);

@@ -1,4 +1,4 @@
-//! Golden bytes of version 0: a line for everything that is sent. A line never
+//! Golden bytes of version 1: a line for everything that is sent. A line never
 //! changes; new things are added.
 
 use std::{collections::BTreeMap, fmt::Debug};

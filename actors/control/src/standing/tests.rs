@@ -136,7 +136,7 @@ fn everyone_may_what_the_table_says_and_nothing_else() {
 /// from the place that declares them.
 #[test]
 fn the_table_has_every_request() {
-    let wire = include_str!("../../../../protocol/src/wire.rs");
+    let wire = include_str!("../../../../protocol/src/wire/mod.rs");
     let declared = wire.split_once("\ncalls! {").unwrap().1.split_once("\n}").unwrap().0;
     let declared: BTreeSet<&str> =
         declared.lines().filter_map(|line| Some(line.split_once(" => ")?.0.trim())).collect();

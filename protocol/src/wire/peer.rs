@@ -1,0 +1,66 @@
+//! What orchestrators ask of each other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    codec,
+    commands::{Command, Outcome},
+    ids::Hash,
+    limits,
+    reconcile::Probe,
+    sign::Signed,
+};
+
+/// A message of the log's replication, encoded by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raft {
+    /// For which voter it is meant: one that lost its disk is another.
+    pub to: u64,
+    /// The message.
+    pub message: Vec<u8>,
+}
+
+/// Commands for the log's leader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Propose {
+    /// At most `limits::COMMANDS_PER_ENTRY_MAX`.
+    #[serde(deserialize_with = "codec::at_most::<{ limits::COMMANDS_PER_ENTRY_MAX }, _, _>")]
+    pub commands: Vec<Command>,
+}
+
+/// What became of proposed commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The log index at which they were decided: a replica that has applied it knows them.
+    pub index: u64,
+    /// One outcome for each command, in order.
+    #[serde(deserialize_with = "codec::at_most::<{ limits::COMMANDS_PER_ENTRY_MAX }, _, _>")]
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Asks the leader for its decided index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadIndex {}
+
+/// Fresh records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// The records.
+    pub records: Vec<Signed>,
+}
+
+/// Asks where the callee's records are not the caller's (`reconcile`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconcile {
+    /// What the caller has, at most `limits::PROBES_MAX` ranges. Answered, in this
+    /// order, for those whose fingerprint is another at the callee.
+    pub probes: Vec<Probe>,
+}
+
+/// Asks for records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Their hashes, at most `limits::RECORDS_PER_FRAME_MAX`. Those that the callee has
+    /// are given in this order, up to `limits::RECORDS_BYTES_MAX` bytes; one is always given.
+    pub hashes: Vec<Hash>,
+}
