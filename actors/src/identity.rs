@@ -15,7 +15,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::small_file;
 
-const FILE: &str = "identity";
+/// The name of its file.
+pub(crate) const FILE: &str = "identity";
 
 /// What the identity file holds.
 #[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]

@@ -13,6 +13,7 @@ use crate::{
         AttemptId, ClientId, ClusterId, DomainId, LeaseId, LineageId, NodeId, PublicKey, RepositoryId, SealingKey,
         SnapshotId, TokenId,
     },
+    ledger::Item,
     limits,
     names::ObjectName,
     sign::Signed,
@@ -100,6 +101,24 @@ pub enum Command {
         domain: DomainId,
         /// Packs, index segments and reference-list pages.
         objects: Vec<ObjectName>,
+    },
+    /// Begins a lost ledger again, in a new incarnation. Until it has all that its charter
+    /// names, nothing else is decided.
+    Found {
+        /// A `ledger::Charter`, signed by the root.
+        charter: Signed,
+    },
+    /// The next pieces of a ledger that begins again.
+    Import {
+        /// How many there are before these.
+        from: u64,
+        /// The pieces.
+        items: Vec<Item>,
+    },
+    /// Enters a record into the audit trail.
+    Witness {
+        /// The record, signed by the root or by an admin.
+        record: Signed,
     },
 }
 
@@ -210,6 +229,10 @@ pub enum Decided {
     Published,
     /// The condemned epoch in which these objects, and all others before, are condemned.
     Condemned(u64),
+    /// How many pieces of a ledger that begins again are there.
+    Imported(u64),
+    /// The record is in the audit trail, now or since earlier.
+    Witnessed,
 }
 
 /// A client, as the log knows it.

@@ -6,11 +6,13 @@
 //! needs either passes the result in. `WIRE.md` and `FORMAT.md` beside this
 //! crate describe the bytes well enough to write another implementation.
 
+pub mod audit;
 pub mod codec;
 pub mod commands;
 pub mod failure;
 pub mod format;
 pub mod ids;
+pub mod ledger;
 pub mod limits;
 pub mod names;
 pub mod reconcile;

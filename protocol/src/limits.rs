@@ -209,3 +209,25 @@ pub const PRIVATE_FILE_BYTES_MAX: u64 = 64 << 10;
 /// What a backup remembers of files with several names whose other names are still to come,
 /// in bytes. The other names of more are read as well, which costs time and nothing else.
 pub const BACKUP_LINKS_BYTES_MAX: usize = 24 << 20;
+/// Voters whose last promise is remembered: all that a roster can have had in several years
+/// of replacements.
+pub const PROMISES_KEPT_MAX: usize = 64;
+/// Bytes that a part of the ledger's backup gathers before the next begins.
+pub const LEDGER_PART_BYTES: usize = 4 << 20;
+/// Parts of one backup of the ledger: with 4 MiB each, 4 GiB, and a head of 50 KiB.
+pub const LEDGER_PARTS_MAX: usize = 1024;
+/// Backups of the ledger that are kept in a storage: the newest, and what was before a
+/// mishap that nobody noticed at once.
+pub const LEDGER_BACKUPS_KEPT: usize = 16;
+/// Pieces of a ledger in one command: it stays below `ENTRY_BYTES_MAX` with the longest
+/// names, and decodes to little memory.
+pub const IMPORT_ITEMS_MAX: usize = 256;
+/// Entries of the audit trail that are kept: years of what people do, and at most 10 MiB of
+/// a ledger.
+pub const AUDIT_ENTRIES_MAX: usize = 4096;
+/// The longest record that the audit trail keeps whole, in bytes; of others, the hash. A
+/// keyset of five orchestrators and ten admins fits.
+pub const AUDIT_RECORD_BYTES_MAX: usize = 2048;
+/// Acts that wait on one orchestrator to be entered into the audit trail: as many as can be
+/// submitted at once, four times.
+pub const ACTS_WAITING_MAX: usize = 2048;

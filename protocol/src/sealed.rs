@@ -91,6 +91,15 @@ impl SealingSecret {
         Self { private, public: SealingKey(public.to_bytes().into()) }
     }
 
+    /// The key pair with these 32 secret bytes, as RFC 7748 reads them.
+    pub fn from_scalar(scalar: &[u8; 32]) -> Self {
+        // Any 32 bytes are a private key: X25519 sets the bits that matter.
+        let private = <X25519HkdfSha256 as hpke::Kem>::PrivateKey::from_bytes(scalar)
+            .unwrap_or_else(|_| unreachable!("a private key of X25519 has 32 bytes"));
+        let public = X25519HkdfSha256::sk_to_pk(&private);
+        Self { private, public: SealingKey(public.to_bytes().into()) }
+    }
+
     /// The public half.
     pub fn public(&self) -> SealingKey {
         self.public

@@ -5,10 +5,12 @@
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 use crate::{
     codec::DecodeError,
-    ids::{Hash, PublicKey},
+    ids::{Hash, PublicKey, SealingKey},
+    sealed::SealingSecret,
 };
 
 /// What a signature is for.
@@ -24,6 +26,11 @@ pub const COMMIT: Context = Context("nuthatch 2026 commit");
 /// An index segment, by its author.
 pub const SEGMENT: Context = Context("nuthatch 2026 segment");
 
+/// The root's word that a lost ledger begins again (`ledger`).
+pub const CHARTER: Context = Context("nuthatch 2026 charter");
+/// The ledger's own backup, by the orchestrator that wrote it.
+pub const LEDGER: Context = Context("nuthatch 2026 ledger backup");
+
 /// An Ed25519 key that signs. Its bytes are wiped when it is dropped.
 #[derive(Clone)]
 pub struct Signer(SigningKey);
@@ -37,6 +44,14 @@ impl Signer {
     /// The public half.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// The X25519 key pair that belongs to this one.
+    pub fn sealing(&self) -> SealingSecret {
+        let mut scalar = self.0.to_scalar_bytes();
+        let secret = SealingSecret::from_scalar(&scalar);
+        scalar.zeroize();
+        secret
     }
 
     /// Signs `body` in a context.
@@ -77,6 +92,13 @@ impl std::fmt::Debug for Signature {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Signature({:02x}{:02x}..)", self.0[0], self.0[1])
     }
+}
+
+/// The X25519 public key that belongs to an Ed25519 one: the same point in Montgomery form.
+pub fn to_x25519(key: &PublicKey) -> Result<SealingKey, DecodeError> {
+    let forged = |_| DecodeError::Forged { what: "public key", reason: "it is no Ed25519 key" };
+    let key = VerifyingKey::from_bytes(&key.0).map_err(forged)?;
+    Ok(SealingKey(key.to_montgomery().to_bytes()))
 }
 
 fn message(context: Context, body: &[u8]) -> Vec<u8> {

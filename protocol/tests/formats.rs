@@ -16,7 +16,7 @@ use protocol::{
         commit::{CommitBody, CommitObject},
         content::{self, Content, ContentBuilder, Cursor, Next},
         filter::Filter,
-        keys,
+        keys, ledger,
         list::{LeafBuilder, Page},
         manifest::{Manifest, Stats},
         marker,
@@ -24,8 +24,10 @@ use protocol::{
         segment::{self, PackRow, Prefix, Segment},
         tree::{self, Attributes, Blob, Entry, NodeBuilder, What, Xattr},
     },
-    ids::{ChunkId, ClientId, DomainId, LeaseId, LineageId, RepositoryId, Sha256, SnapshotId},
+    ids::{ChunkId, ClientId, ClusterId, DomainId, LeaseId, LineageId, RepositoryId, Sha256, SnapshotId},
+    ledger::Item,
     names::ObjectName,
+    records::SecretId,
     sign::Signer,
     time::{FileTime, UnixMillis},
 };
@@ -266,6 +268,49 @@ fn golden_commit() {
     assert_eq!(CommitObject::open(&stored, &signer.public()), Ok(commit()));
     let other = Signer::from_seed(&[5; 32]).public();
     assert!(matches!(CommitObject::open(&stored, &other), Err(DecodeError::Forged { .. })));
+}
+
+const LEDGER_KEY: [u8; 32] = [10; 32];
+
+fn ledger_head() -> ledger::Head {
+    let root = Signer::from_seed(&[1; 32]);
+    ledger::Head {
+        cluster: ClusterId::of_root(&root.public()),
+        incarnation: 2,
+        applied: 300,
+        keyset: 4,
+        at: UnixMillis(1_700_000_000_000),
+        clients: 1,
+        snapshots: 5,
+        parts: vec![name(11)],
+        key: ledger::seal_key(&root.public(), &LEDGER_KEY, &mut |bytes| bytes.fill(9)).unwrap(),
+    }
+}
+
+fn ledger_part() -> Vec<u8> {
+    let own = Item::Own {
+        repository: RepositoryId([1; 16]),
+        domain: DomainId([2; 16]),
+        client: ClientId([3; 16]),
+        name: name(12),
+    };
+    let id = SecretId::DomainIndex(DomainId([2; 16]));
+    ledger::seal_part(&LEDGER_KEY, 1, &[ledger::Kept::Secret { id, secret: vec![7; 32] }, ledger::Kept::Item(own)])
+}
+
+#[test]
+fn golden_ledger_backup() {
+    let (root, author) = (Signer::from_seed(&[1; 32]), Signer::from_seed(&[2; 32]));
+    let stored = golden("ledger-head", &ledger_head().seal(&author));
+    let (signed_by, head) = ledger::Head::open(&stored, &ledger_head().cluster).unwrap();
+    assert_eq!((signed_by, &head), (author.public(), &ledger_head()));
+    assert_eq!(head.open_key(&root.sealing()), Ok(LEDGER_KEY));
+    head.open_key(&author.sealing()).unwrap_err();
+    ledger::Head::open(&stored, &ClusterId([0; 32])).unwrap_err();
+    let stored = golden("ledger-part", &ledger_part());
+    let kept = ledger::open_part(&LEDGER_KEY, 1, &stored).unwrap();
+    assert!(matches!(&kept[..], [ledger::Kept::Secret { secret, .. }, ledger::Kept::Item(_)] if secret == &[7; 32]));
+    ledger::open_part(&LEDGER_KEY, 0, &stored).unwrap_err();
 }
 
 #[test]

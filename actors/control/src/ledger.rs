@@ -11,6 +11,8 @@
 //! that a commit object exists and says what is claimed.
 
 mod admit;
+mod audit;
+mod found;
 mod lease;
 mod publish;
 mod redeem;
@@ -31,6 +33,8 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 
 use admit::Admitted;
+use audit::Audit;
+use found::Import;
 pub use lease::OpenLease;
 use lease::{Chain, Wish};
 pub use publish::{Published, Reuse};
@@ -53,6 +57,10 @@ pub struct Ledger {
     open: BTreeMap<LeaseId, (ClientId, RepositoryId)>,
     /// What each domain's members may reuse in each repository.
     reuse: BTreeMap<(RepositoryId, DomainId), Reuse>,
+    /// From what this ledger began, if another was lost before it.
+    import: Option<Import>,
+    /// Who did what.
+    audit: Audit,
 }
 
 /// One enrolled client.
@@ -85,6 +93,8 @@ impl Ledger {
             clients: BTreeMap::new(),
             open: BTreeMap::new(),
             reuse: BTreeMap::new(),
+            import: None,
+            audit: Audit::default(),
         }
     }
 
@@ -109,6 +119,10 @@ impl Ledger {
                 limits::COMMANDS_PER_ENTRY_MAX
             )));
         }
+        let rebuilds = matches!(command, Command::Admit { .. } | Command::Found { .. } | Command::Import { .. });
+        if self.is_importing() && !rebuilds {
+            return Err(Failure::retry("the ledger is being rebuilt from its backup: try again when that is done"));
+        }
         match command {
             Command::Admit { keyset } => self.admit(keyset).map(Decided::Admitted),
             Command::Redeem { terms, redemption } => self.redeem(terms, redemption).map(Decided::Redeemed),
@@ -125,6 +139,9 @@ impl Ledger {
             Command::Condemn { repository, domain, objects } => {
                 self.condemn(repository, domain, objects).map(Decided::Condemned)
             }
+            Command::Found { charter } => self.found(charter).map(Decided::Imported),
+            Command::Import { from, items } => self.import(*from, items).map(Decided::Imported),
+            Command::Witness { record } => self.witness(record).map(|()| Decided::Witnessed),
         }
     }
 

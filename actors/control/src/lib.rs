@@ -4,9 +4,11 @@
 //! Time and random numbers are arguments, so that every replica decides alike,
 //! and every run replays.
 
+pub mod archive;
 pub mod commit_check;
 pub mod failover;
 pub mod ledger;
+pub mod promises;
 pub mod publishing;
 pub mod reconcile;
 pub mod records;

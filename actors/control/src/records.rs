@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+use probe::Plant;
 use protocol::{
     codec::DecodeError,
     ids::{ClientId, ClusterId, DomainId, Hash, PublicKey, RepositoryId, TokenId},
@@ -86,6 +87,11 @@ impl RecordSet {
     pub fn judge(&self, record: &Record) -> Inserted {
         let Some(head) = self.heads.get(&place(record)) else { return Inserted::New };
         match rank(record).cmp(&rank(head)) {
+            std::cmp::Ordering::Greater
+                if probe::planted(Plant::MergeByArrival) && record.version() == head.version() =>
+            {
+                Inserted::Superseded
+            }
             std::cmp::Ordering::Greater => Inserted::New,
             std::cmp::Ordering::Equal => Inserted::Known,
             std::cmp::Ordering::Less => Inserted::Superseded,
@@ -291,7 +297,9 @@ impl RecordSet {
 
     /// Whether a token was revoked.
     pub fn token_revoked(&self, id: &TokenId) -> bool {
-        self.winner(&Subject::TokenRevocation(*id)).is_some()
+        let terms = self.winner(&Subject::Token(*id)).filter(|_| probe::planted(Plant::RevocationOutbid));
+        let is_later = |revocation: &Record| terms.is_none_or(|terms| terms.version() <= revocation.version());
+        self.winner(&Subject::TokenRevocation(*id)).is_some_and(is_later)
     }
 }
 

@@ -107,9 +107,14 @@ pub fn may(standing: &Standing, request: &Request) -> Result<(), Failure> {
         | Request::Survey(_)
         | Request::Report(_) => (matches!(standing, Client(_)), "enrolled clients"),
         Request::ListSnapshots(list) => (may_list(standing, list), "that client and admins"),
-        Request::Submit(_) | Request::Status(_) | Request::ListClients(_) | Request::ListTokens(_) => {
-            (matches!(standing, Admin(_)), "admins")
-        }
+        Request::Submit(_)
+        | Request::Status(_)
+        | Request::ListClients(_)
+        | Request::ListTokens(_)
+        | Request::Found(_)
+        | Request::Import(_)
+        | Request::Inspect(_)
+        | Request::ListAudit(_) => (matches!(standing, Admin(_)), "admins"),
         Request::PutRelease(_) | Request::GetRecords(_) => {
             (matches!(standing, Admin(_) | Orchestrator(_)), "admins and orchestrators")
         }
@@ -118,7 +123,8 @@ pub fn may(standing: &Standing, request: &Request) -> Result<(), Failure> {
         | Request::ReadIndex(_)
         | Request::Push(_)
         | Request::Reconcile(_)
-        | Request::Fetch(_) => (matches!(standing, Orchestrator(_)), "orchestrators"),
+        | Request::Fetch(_)
+        | Request::Recall(_) => (matches!(standing, Orchestrator(_)), "orchestrators"),
     };
     if allowed {
         return Ok(());

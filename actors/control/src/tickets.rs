@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use probe::Plant;
 use protocol::{
     commands::Enrollment,
     failure::Failure,
@@ -24,6 +25,7 @@ pub fn may_put(ledger: &Ledger, client: &ClientId, request: &MintPuts) -> Result
     let enrollment = enrollment(ledger, client)?;
     let lease = ledger
         .open_lease(&request.lease)
+        .or_else(|| ledger.leases(client).next().filter(|_| probe::planted(Plant::AnyLeaseMints)))
         .filter(|lease| lease.client == *client)
         .ok_or_else(|| ledger.ended(client, &request.lease))?;
     if lease.repository != request.repository {
@@ -61,7 +63,7 @@ fn check_put(enrollment: &Enrollment, lease: &OpenLease, object: &PutRequest) ->
     if !is_own(enrollment, key.place) {
         return Err(Failure::denied(format!("{key} belongs to another client or domain")));
     }
-    if key.name.lease != lease.id {
+    if key.name.lease != lease.id && !probe::planted(Plant::AnyLeaseMints) {
         return Err(Failure::denied(format!("{key} was named under another lease than {}", lease.id)));
     }
     // A ticket of length 0 would let some storages honour headers that were not signed.
@@ -77,8 +79,12 @@ fn check_put(enrollment: &Enrollment, lease: &OpenLease, object: &PutRequest) ->
 /// Whether a place is the client's own, or its domain's.
 fn is_own(enrollment: &Enrollment, place: Place) -> bool {
     match place {
-        Place::Pack(domain) | Place::Index(domain) => domain == enrollment.domain,
-        Place::Snapshot(client) | Place::Refs(client) => client == enrollment.client,
+        Place::Pack(domain) | Place::Index(domain) => {
+            domain == enrollment.domain || probe::planted(Plant::TicketOtherDomain)
+        }
+        Place::Snapshot(client) | Place::Refs(client) => {
+            client == enrollment.client || probe::planted(Plant::TicketOtherClient)
+        }
     }
 }
 

@@ -20,8 +20,30 @@ pub trait Disk: Send + Sync {
     /// Takes the lock of this name until the guard is dropped; `WouldBlock` if
     /// another process or part of this one has it. Released by a crash.
     fn lock(&self, name: &str) -> io::Result<Box<dyn Guard>>;
+    /// What tells a small file of this disk from every copy of it. `NotFound` if it does
+    /// not exist.
+    fn mark(&self, name: &str) -> io::Result<Mark>;
     /// Where the data lies, as a person would look for it.
     fn place(&self) -> String;
+}
+
+/// What tells a file from a copy of it, and a machine from one that was put back to an
+/// earlier state. Reading changes none of it; neither does starting the machine anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The file's number in its file system: a copy has another, unless it took the place
+    /// of one that was removed.
+    pub inode: u64,
+    /// When the file was made, in nanoseconds since 1970, by the file system: a copy was
+    /// made later. None where that is not kept.
+    pub born_ns: Option<i128>,
+    /// When its contents or attributes were last changed, in nanoseconds since 1970, by
+    /// the file system, which takes this from nobody (ctime): writing a copy over the
+    /// file changes it.
+    pub changed_ns: i128,
+    /// The generation of the virtual machine: changed by its host when it is cloned, or
+    /// put back to a snapshot. None where it cannot be told.
+    pub machine: Option<Vec<u8>>,
 }
 
 /// Holds a lock until it is dropped.

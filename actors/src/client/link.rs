@@ -12,6 +12,7 @@ use std::{
 
 use control::failover::{Candidates, Next};
 use env::Env;
+use probe::Point;
 use protocol::{
     failure::{Code, Failure},
     ids::{ClusterId, PublicKey},
@@ -243,7 +244,7 @@ impl Link {
     async fn connected(&self) -> Result<Connected, Failure> {
         let mut current = self.0.current.lock().await;
         if let Some(connected) = current.as_ref() {
-            if connected.peer.is_open() {
+            if connected.peer.is_open() && !probe::buggify(Point::LinkLeaves) {
                 return Ok(connected.clone());
             }
             self.failed(&connected.address);
@@ -357,6 +358,7 @@ impl Link {
         accounts.open = Some(connected.peer.clone());
         accounts.report.connected = Some(orchestrator);
         if accounts.ever {
+            probe::sometimes("a client fails over");
             accounts.report.failovers += 1;
             accounts.report.failover_done = Some(self.0.env.clock.monotonic());
         }

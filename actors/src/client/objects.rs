@@ -13,6 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use env::{Carrier, Env, store::StoreError};
+use probe::{Plant, Point};
 use protocol::{
     failure::{Code, Failure},
     ids::{LeaseId, RepositoryId},
@@ -79,10 +80,15 @@ impl TicketedObjects {
     async fn put_once(&self, lease: LeaseId, key: ObjectKey, body: &Bytes) -> Result<(), Attempt> {
         let objects = vec![PutRequest { key, len: body.len() as u64 }];
         let call = MintPuts { lease, repository: self.repository, objects };
+        let failovers = self.link.report().failovers;
         let tickets = self.link.call(call).await.map_err(|failure| self.failed(failure))?;
+        if self.link.report().failovers > failovers && probe::planted(Plant::FailoverIsStored) {
+            return Ok(());
+        }
         let ticket = tickets.first().ok_or_else(|| self.failed(no_ticket()))?;
         match self.carrier.put(ticket, body.clone()).await {
             Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
+            Err(StoreError::Unclear { .. }) if probe::planted(Plant::UnclearIsStored) => Ok(()),
             Err(error) => Err(Attempt::of(error)),
         }
     }
@@ -103,7 +109,8 @@ impl TicketedObjects {
     async fn read_ticket(&self, key: &ObjectKey) -> Result<ReadTicket, Failure> {
         let fresh_until = self.env.clock.now().0 + EXPIRY_MARGIN_MS;
         let kept = self.tickets(|tickets| tickets.get(key).cloned());
-        if let Some(ticket) = kept.filter(|ticket| ticket.expires.0 > fresh_until) {
+        let is_good = |ticket: &ReadTicket| ticket.expires.0 > fresh_until && !probe::buggify(Point::TicketForgotten);
+        if let Some(ticket) = kept.filter(is_good) {
             return Ok(ticket);
         }
         let call = MintGets { repository: self.repository, objects: vec![*key] };
@@ -148,6 +155,7 @@ impl TicketedObjects {
                     if tried + 1 >= attempts_max || self.env.clock.monotonic() >= give_up {
                         return Err(error);
                     }
+                    probe::sometimes("an object is tried again, after no clear answer");
                     tracing::debug!(%error, "trying again");
                     self.wait_for(Some(error.told()));
                 }

@@ -11,6 +11,7 @@ use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{RaftStateMachine, Snapshot},
 };
+use probe::Plant;
 use protocol::{
     codec::{self, DecodeError},
     commands::Outcome,
@@ -65,6 +66,16 @@ impl Machine {
     /// The ledger, for readers.
     pub fn ledger(&self) -> Shared<Ledger> {
         self.ledger.clone()
+    }
+
+    /// Enters who votes into the audit trail, once a change of that is complete.
+    fn note_voters(&self) {
+        let membership = self.membership.membership();
+        if membership.get_joint_config().len() == 1 {
+            let node = |voter| membership.get_node(&voter).map(|member| member.node);
+            let voters = membership.voter_ids().filter_map(node).collect();
+            self.ledger.write(|ledger| ledger.note_voters(voters));
+        }
     }
 
     fn tell(&self) {
@@ -125,6 +136,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 EntryPayload::Normal(decided) => self.ledger.write(|ledger| ledger.apply(entry.log_id.index, &decided)),
                 EntryPayload::Membership(membership) => {
                     self.membership = Membership::new(Some(entry.log_id), membership);
+                    self.note_voters();
                     Vec::new()
                 }
             });
@@ -136,7 +148,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         let ledger = self.ledger.read().clone();
-        let image = Image { ledger, applied: self.applied, membership: self.membership.clone() };
+        let mut applied = self.applied;
+        if let Some(applied) = applied.as_mut().filter(|_| probe::planted(Plant::SnapshotMisnumbered)) {
+            applied.index += 1;
+        }
+        let image = Image { ledger, applied, membership: self.membership.clone() };
         Builder { image, store: self.store.clone() }
     }
 
@@ -149,6 +165,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         meta: &SnapshotMeta,
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
+        probe::sometimes("a voter gets the ledger as a snapshot");
         let bytes = snapshot.into_inner();
         let image = decode(meta, &bytes)?;
         self.store.keep_snapshot(meta, Arc::new(bytes)).await?;

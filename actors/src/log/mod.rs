@@ -9,6 +9,7 @@
 
 mod machine;
 mod membership;
+mod memory;
 mod network;
 mod proposer;
 mod store;
@@ -23,6 +24,7 @@ use openraft::{
     Config, SnapshotPolicy,
     error::{ClientWriteError, InitializeError, RaftError},
 };
+use probe::{Plant, Point};
 use protocol::{
     codec,
     commands::{Command, Decided, Entry, Lease, Outcome, View},
@@ -65,6 +67,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Log {
     actor: ActorRef<Message>,
     core: Core,
+    network: Network,
     credit: Arc<Semaphore>,
     syncs: Arc<Syncs>,
 }
@@ -94,40 +97,47 @@ pub struct LogStatus {
 }
 
 impl Log {
-    /// Opens the log from disk and starts its actor under `supervisor`.
+    /// Opens the log from disk and starts its actor under `supervisor`. If the disk is
+    /// `doubtful`, all others are asked what they remember before this node takes part.
     pub async fn start(
         env: &Env,
         voter: u64,
         empty: Ledger,
         peers: Peers,
+        doubtful: bool,
         supervisor: &ActorCell,
     ) -> Result<Self, Failure> {
         let refuse = |error: &dyn std::fmt::Display| Failure::internal(format!("cannot start the log: {error}"));
-        let store = Store::open(env).await?;
+        let store = Store::open(env, voter).await?;
+        store.memory().doubt_disk(doubtful);
         let (progress, watched) = watch::channel(0);
         let machine = Machine::restore(store.clone(), empty, progress).map_err(|error| refuse(&error))?;
         let ledger = machine.ledger();
+        let (entries_per_snapshot, entries_kept) = match probe::buggify(Point::SnapshotEarly) {
+            true => (8, 2),
+            false => (ENTRIES_PER_SNAPSHOT, ENTRIES_KEPT),
+        };
         let config = Config {
             cluster_name: "nuthatch".into(),
             heartbeat_interval: HEARTBEAT_MS,
             election_timeout_min: ELECTION_MS.start,
             election_timeout_max: ELECTION_MS.end,
             install_snapshot_timeout: 3_000,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(ENTRIES_PER_SNAPSHOT),
-            max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(entries_per_snapshot),
+            max_in_snapshot_log_to_keep: entries_kept,
             max_payload_entries: ENTRIES_PER_MESSAGE,
             snapshot_max_chunk_size: limits::FRAME_BYTES_MAX as u64 / 2,
             ..Config::default()
         };
         let config = Arc::new(config.validate().map_err(|error| refuse(&error))?);
-        let network = Network { peers: peers.clone() };
-        let raft = Raft::new(voter, config, network, store, machine).await.map_err(|error| refuse(&error))?;
+        let network = Network { peers: peers.clone(), memory: store.memory().clone() };
+        let raft = Raft::new(voter, config, network.clone(), store, machine).await.map_err(|error| refuse(&error))?;
         let core = Core { env: env.clone(), raft, ledger, progress: watched, peers, voter };
         let (actor, _) = Actor::spawn_linked(None, Proposer, core.clone(), supervisor.clone())
             .await
             .map_err(|error| refuse(&error))?;
         let credit = Arc::new(Semaphore::new(limits::PROPOSALS_WAITING_MAX));
-        Ok(Self { actor, core, credit, syncs: Arc::default() })
+        Ok(Self { actor, core, network, credit, syncs: Arc::default() })
     }
 
     /// Whether the log has entries, or had some, or has voted.
@@ -191,12 +201,27 @@ impl Log {
         self.core.write(commands).await
     }
 
-    /// Takes a message of replication.
-    pub async fn take_raft(&self, call: &wire::Raft) -> Result<Vec<u8>, Failure> {
+    /// Takes a message of replication from a node.
+    pub async fn take_raft(&self, from: NodeId, call: &wire::Raft) -> Result<Vec<u8>, Failure> {
         if call.to != self.core.voter {
             return Err(Failure::denied(format!("voter {} is no longer at this node: its disk was replaced", call.to)));
         }
-        network::take(&self.core.raft, &call.message).await
+        network::take(&self.core.raft, &self.network, from, &call.message).await
+    }
+
+    /// What this node remembers of a voter's promises.
+    pub fn recall(&self, voter: u64) -> Option<wire::Promise> {
+        self.network.memory.of(voter)
+    }
+
+    /// Whether this node waits until all others were asked.
+    pub fn doubt(&self) -> watch::Receiver<bool> {
+        self.network.memory.doubt()
+    }
+
+    /// Why this voter may not vote any more, once another has told.
+    pub fn verdict(&self) -> watch::Receiver<Option<String>> {
+        self.network.memory.verdict()
     }
 
     /// Whether this node leads.
@@ -274,6 +299,9 @@ impl Core {
     /// The decided index. Nothing decided before this call lies beyond it: the index is
     /// taken first, and then a majority confirms that this node still leads.
     async fn read_index(&self) -> Result<u64, Failure> {
+        if probe::planted(Plant::ReadUnconfirmed) {
+            return Ok(*self.progress.borrow());
+        }
         let read = self.raft.get_read_log_id().await;
         let (read, _) = read.map_err(|error| Failure::retry(format!("this orchestrator does not lead: {error}")))?;
         Ok(read.map_or(0, |read| read.index))

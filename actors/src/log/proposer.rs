@@ -5,8 +5,9 @@
 //! replication dies, this actor fails with it, and its supervisor starts the log
 //! from disk.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
+use probe::{Plant, Point};
 use protocol::{
     codec,
     commands::{Command, Outcome},
@@ -18,6 +19,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Core;
 use crate::tasks::Tasks;
+
+/// How long a proposer waits that has no reason to: several round trips.
+const RARE_WAIT: Duration = Duration::from_millis(300);
 
 /// A command that waits to be decided.
 pub struct Pending {
@@ -96,8 +100,14 @@ impl Actor for Proposer {
         if !state.busy && !state.waiting.is_empty() {
             state.busy = true;
             let batch = state.next_batch();
+            if batch.len() > 1 {
+                probe::sometimes("an entry of the log has several commands");
+            }
             let core = state.core.clone();
             state.tasks.spawn(async move {
+                if probe::buggify(Point::ProposerWaits) {
+                    core.env.clock.sleep(RARE_WAIT).await;
+                }
                 let commands = batch.iter().map(|pending| pending.command.clone()).collect();
                 let decision = core.decide(commands).await;
                 let _ = myself.cast(Message::Finished(batch, decision));
@@ -114,7 +124,9 @@ impl State {
         let mut bytes = 0;
         while let Some(pending) = self.waiting.front() {
             bytes += codec::encode(&pending.command).len();
-            let full = batch.len() == limits::COMMANDS_PER_ENTRY_MAX || bytes > limits::ENTRY_BYTES_MAX;
+            let full = batch.len() == limits::COMMANDS_PER_ENTRY_MAX
+                || bytes > limits::ENTRY_BYTES_MAX
+                || probe::buggify(Point::EntryOfOne);
             if full && !batch.is_empty() {
                 break;
             }
@@ -128,6 +140,10 @@ impl State {
 fn answer(batch: Vec<Pending>, decision: Result<wire::Decision, Failure>) {
     match decision {
         Ok(wire::Decision { index, outcomes }) if outcomes.len() == batch.len() => {
+            let mut batch = batch;
+            if probe::planted(Plant::AnswersSwapped) {
+                batch.reverse();
+            }
             for (pending, outcome) in batch.into_iter().zip(outcomes) {
                 let _ = pending.reply.send(Ok((index, outcome)));
             }

@@ -2,8 +2,8 @@
 //!
 //! Invariant: what openraft is told to be durable has been through a commit of
 //! redb with `Durability::Immediate`, that is, an fsync. Only the committed index
-//! is written lazily: it is a hint, and a restarted leader does not lead by its
-//! old vote (see `read_vote`).
+//! and what others promised are written lazily: the one is a hint, and a restarted leader
+//! does not lead by its old vote (see `read_vote`); the other guards against rare mishaps.
 
 #![expect(clippy::result_large_err, reason = "openraft chose the size of its errors")]
 
@@ -14,11 +14,15 @@ use openraft::{
     LogState, OptionalSend, RaftLogReader, Vote,
     storage::{LogFlushed, RaftLogStorage},
 };
-use protocol::{codec, failure::Failure};
+use probe::Plant;
+use protocol::{codec, failure::Failure, wire::Promise};
 use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::types::{LogId, RaftEntry, SnapshotMeta, StorageError, TypeConfig};
+use super::{
+    memory::Memory,
+    types::{LogId, RaftEntry, SnapshotMeta, StorageError, TypeConfig},
+};
 use crate::db::{self, Db, Io};
 
 const DATABASE: db::What = db::What {
@@ -33,18 +37,19 @@ const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 const SNAPSHOT_META: &str = "snapshot-meta";
 const SNAPSHOT: &str = "snapshot";
+const PROMISES: &str = "promises";
 
 /// The log's storage. Clones share one database.
 #[derive(Clone)]
-pub struct Store(Db);
+pub struct Store(Db, Memory);
 
 fn undecodable(error: &codec::DecodeError) -> redb::Error {
     redb::Error::Corrupted(error.to_string())
 }
 
 impl Store {
-    /// Opens the log in the node's data directory.
-    pub async fn open(env: &Env) -> Result<Self, Failure> {
+    /// Opens the log of a voter in the node's data directory.
+    pub async fn open(env: &Env, voter: u64) -> Result<Self, Failure> {
         let database = Db::open(env, DATABASE).await?;
         // Both tables exist from the start, so that readers never meet a missing one.
         let make = |transaction: &redb::WriteTransaction| {
@@ -54,7 +59,14 @@ impl Store {
         };
         let made = database.write(Durability::Immediate, make).await;
         made.map_err(|error| database.failure(&error))?;
-        Ok(Self(database))
+        let read = |transaction: &ReadTransaction| Ok((kept(transaction)?, meta(transaction, PROMISES)?));
+        let (kept, promises) = database.read(read).map_err(|error| database.failure(&error))?;
+        Ok(Self(database, Memory::new(voter, kept, promises.unwrap_or_default())))
+    }
+
+    /// What voters promised each other.
+    pub fn memory(&self) -> &Memory {
+        &self.1
     }
 
     /// Runs one write transaction, durable when it returns unless `lazy`.
@@ -87,12 +99,7 @@ impl Store {
     }
 
     fn read_meta<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, StorageError> {
-        let read = |transaction: &ReadTransaction| {
-            let table = transaction.open_table(META)?;
-            let Some(bytes) = table.get(key)? else { return Ok(None) };
-            codec::decode(key, bytes.value()).map(Some).map_err(|error| undecodable(&error))
-        };
-        self.0.read(read).map_err(|error| self.read_error(error))
+        self.0.read(|transaction| meta(transaction, key)).map_err(|error| self.read_error(error))
     }
 
     /// Keeps a snapshot, replacing the one before.
@@ -118,6 +125,33 @@ impl Store {
     }
 }
 
+fn meta<T: DeserializeOwned>(transaction: &ReadTransaction, key: &'static str) -> Io<Option<T>> {
+    let table = transaction.open_table(META)?;
+    let Some(bytes) = table.get(key)? else { return Ok(None) };
+    codec::decode(key, bytes.value()).map(Some).map_err(|error| undecodable(&error))
+}
+
+fn last_entry(transaction: &ReadTransaction) -> Io<Option<RaftEntry>> {
+    let table = transaction.open_table(ENTRIES)?;
+    let Some((_, bytes)) = table.last()? else { return Ok(None) };
+    codec::decode("log entry", bytes.value()).map(Some).map_err(|error| undecodable(&error))
+}
+
+/// The latest promise that this disk can hold to.
+fn kept(transaction: &ReadTransaction) -> Io<Promise> {
+    let vote: Option<Vote<u64>> = meta(transaction, VOTE)?;
+    let purged: Option<LogId> = meta(transaction, PURGED)?;
+    let snapshot: Option<SnapshotMeta> = meta(transaction, SNAPSHOT_META)?;
+    let last = last_entry(transaction)?.map(|entry| entry.log_id);
+    let ends = [last, purged, snapshot.and_then(|snapshot| snapshot.last_log_id)];
+    let leader = vote.map(|vote| *vote.leader_id()).unwrap_or_default();
+    Ok(Promise {
+        term: leader.term,
+        candidate: leader.voted_for().unwrap_or_default(),
+        index: ends.into_iter().flatten().map(|end| end.index).max().unwrap_or(0),
+    })
+}
+
 impl RaftLogReader<TypeConfig> for Store {
     async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
@@ -138,12 +172,7 @@ impl RaftLogStorage<TypeConfig> for Store {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
         let last_purged_log_id: Option<LogId> = self.read_meta(PURGED)?;
-        let read = |transaction: &ReadTransaction| -> Io<Option<RaftEntry>> {
-            let table = transaction.open_table(ENTRIES)?;
-            let Some((_, bytes)) = table.last()? else { return Ok(None) };
-            codec::decode("log entry", bytes.value()).map(Some).map_err(|error| undecodable(&error))
-        };
-        let last = self.0.read(read).map_err(|error| self.read_error(error))?;
+        let last = self.0.read(last_entry).map_err(|error| self.read_error(error))?;
         let last_log_id = last.map(|entry| entry.log_id).or(last_purged_log_id);
         Ok(LogState { last_purged_log_id, last_log_id })
     }
@@ -153,6 +182,9 @@ impl RaftLogStorage<TypeConfig> for Store {
     }
 
     async fn save_vote(&mut self, vote: &Vote<u64>) -> Result<(), StorageError> {
+        if probe::planted(Plant::VoteForgotten) {
+            return Ok(());
+        }
         self.write_meta(false, VOTE, vote).await
     }
 
@@ -160,11 +192,23 @@ impl RaftLogStorage<TypeConfig> for Store {
     /// answer "linearizable" reads from before acknowledged writes.
     async fn read_vote(&mut self) -> Result<Option<Vote<u64>>, StorageError> {
         let vote: Option<Vote<u64>> = self.read_meta(VOTE)?;
-        Ok(vote.map(|vote| Vote { committed: false, ..vote }))
+        let committed = probe::planted(Plant::RestartedLeaderLeads) && vote.is_some_and(|vote| vote.committed);
+        Ok(vote.map(|vote| Vote { committed, ..vote }))
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        self.write_meta(true, COMMITTED, &committed).await
+        let committed = codec::encode(&committed);
+        // Made durable by whatever is made durable next.
+        let promises = self.1.unsaved().map(|promises| codec::encode(&promises));
+        self.write(true, move |transaction| {
+            let mut table = transaction.open_table(META)?;
+            table.insert(COMMITTED, committed.as_slice())?;
+            if let Some(promises) = promises {
+                table.insert(PROMISES, promises.as_slice())?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
@@ -178,7 +222,8 @@ impl RaftLogStorage<TypeConfig> for Store {
     {
         let entries: Vec<(u64, Vec<u8>)> =
             entries.into_iter().map(|entry| (entry.log_id.index, codec::encode(&entry))).collect();
-        self.write(false, move |transaction| {
+        let lazy = probe::planted(Plant::LogAppendsUnsynced);
+        self.write(lazy, move |transaction| {
             let mut table = transaction.open_table(ENTRIES)?;
             for (index, bytes) in &entries {
                 table.insert(index, bytes.as_slice())?;
@@ -191,6 +236,7 @@ impl RaftLogStorage<TypeConfig> for Store {
     }
 
     async fn truncate(&mut self, from: LogId) -> Result<(), StorageError> {
+        probe::sometimes("entries that were never decided are cut off the log");
         self.write(false, move |transaction| {
             transaction.open_table(ENTRIES)?.retain_in(from.index.., |_, _| false)?;
             Ok(())

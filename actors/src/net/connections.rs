@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use probe::Plant;
 use protocol::{ids::PublicKey, limits};
 use quinn::{Connection, VarInt};
 
@@ -15,6 +16,9 @@ use super::peer::{CLOSE_DENIED, CLOSE_FULL};
 
 /// What a caller is told when it is cut off.
 const REVOKED: &[u8] = b"this client was revoked: ask the operator why; to come back it needs new keys and a new token";
+
+/// What an admin or orchestrator is told that is one no more.
+const REMOVED: &[u8] = b"this key is no admin's or orchestrator's any more: a newer keyset does not name it";
 
 /// What a caller may occupy, by who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +176,7 @@ impl Listing {
     /// One more stranger: of too many, the one that came first has to go.
     fn add_stranger(&mut self, key: PublicKey, id: usize, ranks: &dyn Ranks) {
         self.strangers.push_back((key, id));
-        if self.strangers.len() <= limits::STRANGERS_MAX {
+        if self.strangers.len() <= limits::STRANGERS_MAX || probe::planted(Plant::StrangersUnbounded) {
             return;
         }
         // Whoever has joined since is a stranger no more.
@@ -202,8 +206,10 @@ impl Listing {
 
 impl Entry {
     fn take(&mut self, rank: Rank) {
-        if rank == Rank::Refused {
+        if rank == Rank::Refused && !probe::planted(Plant::RevokedStays) {
             self.connection.close(CLOSE_DENIED, REVOKED);
+        } else if self.rank == Rank::Member && rank == Rank::Stranger {
+            self.connection.close(CLOSE_DENIED, REMOVED);
         } else if rank != self.rank {
             rank.grant(&self.connection);
         }

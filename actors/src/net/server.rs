@@ -15,10 +15,10 @@ use std::{
 use async_trait::async_trait;
 use protocol::{
     codec,
-    failure::{Code, Failure},
+    failure::Failure,
     ids::PublicKey,
     limits,
-    wire::{Answer, Envelope, Request},
+    wire::{self, Answer, Envelope, Request},
 };
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::Semaphore;
@@ -143,7 +143,7 @@ async fn serve_call(
     let bytes_max = service.rank(&caller).request_bytes_max();
     let read = tokio::time::timeout(REQUEST_PATIENCE, receive.read_to_end(bytes_max)).await;
     let answer = match read {
-        Ok(Ok(bytes)) => match codec::decode::<Envelope>("request", &bytes) {
+        Ok(Ok(bytes)) => match wire::read_call(&bytes) {
             Ok(Envelope { patience_ms, request }) => {
                 let patience = Duration::from_millis(patience_ms.into()).min(PATIENCE_MAX);
                 let name = request.name();
@@ -152,7 +152,7 @@ async fn serve_call(
                     .await
                     .unwrap_or_else(|_| Err(Failure::retry(format!("{name} took too long here"))))
             }
-            Err(error) => Err(Failure::new(Code::Invalid, error.to_string())),
+            Err(failure) => Err(failure),
         },
         Ok(Err(error)) => Err(Failure::invalid(format!("the request did not arrive whole: {error}"))),
         Err(_) => Err(Failure::retry("the request did not arrive in time")),

@@ -4,12 +4,15 @@
 //! credential to the orchestrators' keys, the domain's to a token.
 
 mod acts;
+mod admins;
+mod rebuild;
 mod roster;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use env::Env;
 use protocol::{
+    audit::AuditEntry,
     codec,
     commands::SnapshotRecord,
     failure::{Code, Failure},
@@ -17,7 +20,7 @@ use protocol::{
     limits,
     records::{Admin, Keyset, Orchestrator, Payload, Record, RecordBody, Revocation, SecretId, SharedSecret, Subject},
     sealed,
-    sign::Signer,
+    sign::{Signed, Signer},
     wire::{self, Call},
 };
 
@@ -29,6 +32,8 @@ use crate::{
 };
 
 pub use acts::{CHUNKER, CODEC, NewToken};
+pub use admins::ChangedAdmins;
+pub use rebuild::{Rebuilt, Remains, survivor};
 pub use roster::{Changed, Roster};
 
 /// How long one node may take to answer an operator.
@@ -261,10 +266,14 @@ impl Operator {
         let records = payloads.into_iter().map(|payload| {
             let subject = payload.subject();
             let version = present.iter().filter(|record| record.subject() == subject).map(Record::version).max();
-            let body = RecordBody { cluster: self.cluster, version: version.unwrap_or(0) + 1, payload };
-            Record::sign(&self.signer, body).signed().clone()
+            self.sign(version.unwrap_or(0) + 1, payload)
         });
         self.call(wire::Submit { records: records.collect() }).await
+    }
+
+    /// Signs a record with the admin key.
+    fn sign(&self, version: u64, payload: Payload) -> Signed {
+        Record::sign(&self.signer, RecordBody { cluster: self.cluster, version, payload }).signed().clone()
     }
 
     /// Seals a secret to every orchestrator of the newest keyset.
@@ -299,6 +308,12 @@ impl Operator {
     /// Every token that was made, and what became of it.
     pub async fn tokens(&self) -> Result<Vec<wire::TokenStatus>, Failure> {
         let page = |last: Option<&wire::TokenStatus>| wire::ListTokens { after: last.map(|last| last.token) };
+        self.link.list(page).await
+    }
+
+    /// The audit trail, oldest first.
+    pub async fn audit(&self) -> Result<Vec<AuditEntry>, Failure> {
+        let page = |last: Option<&AuditEntry>| wire::ListAudit { after: last.map_or(0, |last| last.number) };
         self.link.list(page).await
     }
 

@@ -252,7 +252,7 @@ impl Operator {
     }
 
     /// Signs the next keyset, and has the orchestrators keep it.
-    async fn sign_keyset(&self, roster: &Roster, keyset: Keyset, root: &Signer) -> Result<Record, Failure> {
+    pub(super) async fn sign_keyset(&self, roster: &Roster, keyset: Keyset, root: &Signer) -> Result<Record, Failure> {
         let version = roster.record.version() + 1;
         let record =
             Record::sign(root, RecordBody { cluster: self.cluster, version, payload: Payload::Keyset(keyset) });
@@ -278,6 +278,12 @@ impl Operator {
             (node, status)
         };
         futures_util::future::join_all(keyset.orchestrators.iter().cloned().map(ask)).await
+    }
+
+    /// Asks every orchestrator of a roster how it finds itself, in the roster's order.
+    pub async fn inspect(&self, roster: &Roster) -> Vec<Result<wire::Inspection, Failure>> {
+        let asked = roster.nodes.iter().map(|(node, _)| self.ask(node, wire::Inspect {}));
+        futures_util::future::join_all(asked).await
     }
 
     /// Asks one orchestrator, over a connection of its own.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use env::Env;
+use probe::Plant;
 use protocol::failure::Failure;
 
 use crate::{log::Log, small_file};
@@ -29,13 +30,8 @@ pub struct Began {
 impl Began {
     /// What the disk says. Fails if the log began here and is gone.
     pub async fn check(env: &Env, log: &Log) -> Result<Self, Failure> {
-        let disk = &*env.disk;
-        let noted = match disk.read(FILE) {
-            Ok(_) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(small_file::failure("read", disk, &error)),
-        };
-        if noted && !log.has_begun().await {
+        let (disk, noted) = (&*env.disk, is_noted(env)?);
+        if noted && !log.has_begun().await && !probe::planted(Plant::LostLogVotes) {
             return Err(Failure::corrupt(format!(
                 "the log in {} is lost, so this node may not vote any more: replace it by a node with an empty data \
                  directory (`nuthatch orchestrator add` with --replace)",
@@ -54,5 +50,14 @@ impl Began {
         disk.replace(FILE, b"").map_err(|error| small_file::failure("write", disk, &error))?;
         self.noted.store(true, Ordering::Release);
         Ok(())
+    }
+}
+
+/// Whether the disk says that the log has begun on it.
+pub fn is_noted(env: &Env) -> Result<bool, Failure> {
+    match env.disk.read(FILE) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(small_file::failure("read", &*env.disk, &error)),
     }
 }

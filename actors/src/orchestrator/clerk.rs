@@ -55,6 +55,15 @@ impl Actor for Clerk {
                 desk.connections.review(&*service);
             }
         });
+        // Likewise: it waits for a majority, and nothing waits for it.
+        let desk = state.desk.clone();
+        state.tasks.spawn(async move {
+            loop {
+                // What fails is tried again.
+                let _ = desk.enter_acts().await;
+                desk.env.clock.sleep(INTERVAL).await;
+            }
+        });
         state.tick_later(&myself);
         Ok(state)
     }
@@ -129,6 +138,7 @@ impl State {
             tracing::warn!(%failure, "the voters do not follow the roster yet");
         }
         for command in commands {
+            probe::sometimes("a lease is closed, since its time is over");
             if let Err(failure) = self.desk.log.propose(command).await {
                 tracing::warn!(%failure, "an overdue lease was not closed");
                 return;

@@ -4,6 +4,7 @@
 //! only mean that this replica lags is given after a linearizable look (`sync`),
 //! never before.
 
+mod acts;
 mod admin;
 mod damage;
 mod joining;
@@ -11,8 +12,9 @@ mod roster;
 
 use std::{sync::Arc, time::Duration};
 
-use control::{Standing, commit_check, may, tickets};
+use control::{Ledger, Standing, commit_check, may, tickets};
 use env::Env;
+use probe::Plant;
 use protocol::{
     commands::{Command, Decided, SnapshotRecord},
     failure::{Code, Failure},
@@ -23,7 +25,7 @@ use protocol::{
 };
 use tokio::sync::Semaphore;
 
-pub use self::damage::Reports;
+pub use self::{acts::Acts, damage::Reports};
 use super::{began::Began, gossip::Gossip, records::Records, stewards::Stewards, vault::Vault};
 use crate::{
     identity::Identity,
@@ -67,6 +69,12 @@ pub struct Desk {
     pub connections: Connections,
     /// Bytes from clients over connections that have ended.
     pub client_bytes: Arc<Meter>,
+    /// How the ledger's backups are.
+    pub backups: super::archivist::Report,
+    /// What is to be entered into the audit trail.
+    pub acts: Acts,
+    /// Whether this node was adopted so that a lost ledger begins again.
+    pub rebuilds: bool,
 }
 
 impl Desk {
@@ -96,10 +104,20 @@ impl Desk {
             Request::Submit(call) => self.submit(call).await.map(Reply::Submitted),
             Request::PutRelease(call) => self.put_release(&caller, call).await.map(Reply::PuttedRelease),
             Request::Status(_) => Ok(Reply::StatusIs(self.status())),
+            Request::Inspect(_) => Ok(Reply::Inspected(self.inspect())),
+            Request::ListAudit(call) => self.list_audit(&call).await.map(Reply::Audit),
+            Request::Found(call) => {
+                self.decide_import(Command::Found { charter: call.charter }).await.map(Reply::Founded)
+            }
+            Request::Import(call) => {
+                let wire::Import { from, items } = call;
+                self.decide_import(Command::Import { from, items }).await.map(Reply::Imported)
+            }
             Request::ListClients(call) => self.list_clients(&call).await.map(Reply::Clients),
             Request::ListTokens(call) => self.list_tokens(&call).await.map(Reply::Tokens),
             Request::GetRecords(call) => Ok(Reply::Records(self.get_records(&call))),
-            Request::Raft(call) => self.take_raft(&call).await.map(Reply::Rafted),
+            Request::Raft(call) => self.take_raft(&caller, &call).await.map(Reply::Rafted),
+            Request::Recall(call) => Ok(Reply::Recalled(self.log.recall(call.voter))),
             Request::Propose(call) => self.log.take_proposals(call.commands).await.map(Reply::Proposed),
             Request::ReadIndex(_) => self.log.read_index().await.map(Reply::ReadIndexIs),
             Request::Push(call) => self.records.take(call.records).await.map(Reply::Pushed),
@@ -116,18 +134,42 @@ impl Desk {
         if matches!(standing, Standing::Client(_) | Standing::Stranger) && !self.log.takes_part() {
             return Err(not_here_yet());
         }
+        if matches!(standing, Standing::Client(_) | Standing::Stranger) {
+            let ledger = self.log.ledger().read();
+            if ledger.is_importing() || self.is_rebuilt_later(&ledger) {
+                return Err(Failure::retry("the cluster's ledger is being rebuilt from its backup: try again soon"));
+            }
+        }
         match may(&standing, &incoming.request) {
-            Err(_) if standing == Standing::Stranger => {
+            Err(_) if standing == Standing::Stranger && !probe::planted(Plant::DeniedUnseen) => {
                 self.log.sync().await?;
                 let standing = self.standing(&incoming.caller);
+                if standing != Standing::Stranger {
+                    probe::sometimes("a stranger turns out to be known, after a look at the leader");
+                }
                 may(&standing, &incoming.request).map(|()| standing)
             }
             permitted => permitted.map(|()| standing),
         }
     }
 
-    async fn take_raft(&self, call: &wire::Raft) -> Result<Vec<u8>, Failure> {
-        let answer = self.log.take_raft(call).await?;
+    /// Whether a lost ledger is to begin again here, and that has not begun.
+    pub fn is_rebuilt_later(&self, ledger: &Ledger) -> bool {
+        self.rebuilds && ledger.incarnation() == super::seat::FIRST_INCARNATION
+    }
+
+    async fn decide_import(&self, command: Command) -> Result<u64, Failure> {
+        match self.log.propose(command).await? {
+            Decided::Imported(count) => Ok(count),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn take_raft(&self, caller: &Caller<'_>, call: &wire::Raft) -> Result<Vec<u8>, Failure> {
+        let Standing::Orchestrator(from) = caller.standing else {
+            return Err(Failure::denied("only an orchestrator takes part in the log"));
+        };
+        let answer = self.log.take_raft(from, call).await?;
         self.began.note(&self.log).await?;
         Ok(answer)
     }
@@ -142,9 +184,11 @@ impl Desk {
         futures_util::future::join_all(calls).await.into_iter().flatten().collect()
     }
 
-    /// Asks the others for the record of a subject that has not arrived here.
-    async fn fetch(&self, subject: &Subject) {
+    /// Asks the others for the record of a subject that has not arrived here. Whether all
+    /// of them answered.
+    async fn fetch(&self, subject: &Subject) -> bool {
         let found = self.tell_others(wire::GetRecords { subjects: vec![*subject], after: None }).await;
+        let all_answered = found.len() == self.peers.others().len();
         for page in found {
             // Records that do not verify are left out: their sender is of no use to us.
             if let Ok(records) = self.records.open(page.items)
@@ -153,6 +197,7 @@ impl Desk {
                 tracing::warn!(%failure, "a record that was missing here could not be kept");
             }
         }
+        all_answered
     }
 
     fn configure(&self, caller: &Caller<'_>) -> Result<Vec<Signed>, Failure> {
@@ -182,6 +227,12 @@ impl Desk {
         self.checked(|| tickets::may_put(&self.log.ledger().read(), &client, call)).await?;
         let steward = self.stewards.of(&call.repository)?;
         let now = self.env.clock.now();
+        let is_over = |lease: &control::OpenLease| lease.expires < now;
+        if probe::planted(Plant::LeaseByOwnClock)
+            && self.log.ledger().read().open_lease(&call.lease).is_some_and(is_over)
+        {
+            return Err(Failure::fenced(format!("lease {} has ended by this orchestrator's clock", call.lease)));
+        }
         let mint = |object: &wire::PutRequest| {
             steward
                 .mint_put(&object.key.to_string(), object.len, &object.key.name.hash, now)
@@ -219,6 +270,12 @@ impl Desk {
         self.checked(|| self.check_lease(&client, &call)).await?;
         let steward = self.stewards.of(&call.repository)?;
         let path = protocol::names::Place::Snapshot(client).object(call.commit.object).to_string();
+        if probe::planted(Plant::CommitUnread) || self.is_listed(&*steward, &path).await {
+            return match self.log.propose(Command::Commit { client, commit: call.commit }).await? {
+                Decided::Committed(snapshot) => Ok(snapshot),
+                other => Err(unexpected(&other)),
+            };
+        }
         let read = {
             let busy = |_| Failure::retry("this orchestrator is shutting down");
             let _turn = self.fetches.acquire().await.map_err(busy)?;
@@ -236,6 +293,13 @@ impl Desk {
             Decided::Committed(snapshot) => Ok(snapshot),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Whether a listing shows this object: no proof of what it holds. Never asked but by a planted fault.
+    async fn is_listed(&self, steward: &dyn env::Steward, path: &str) -> bool {
+        let directory = path.rsplit_once('/').map_or(path, |(directory, _)| directory);
+        probe::planted(Plant::CommitFromListing)
+            && steward.list(directory).await.is_ok_and(|listed| listed.iter().any(|(name, _)| name == path))
     }
 
     /// A client writes into its domain's repository and no other.

@@ -35,6 +35,8 @@ pub struct Front {
     seat: Shared<Option<Seat>>,
     /// The keyset that does not name this node any more.
     removed_by: Shared<Option<Signed>>,
+    /// Why this node does not take part, if its disk is not one to vote with.
+    unfit: Shared<Option<String>>,
     client_bytes: Arc<Meter>,
     actor: ActorRef<Message>,
 }
@@ -52,7 +54,8 @@ struct Seat {
 impl Front {
     /// A front without a seat.
     pub fn new(identity: Identity, client_bytes: Arc<Meter>, actor: ActorRef<Message>) -> Self {
-        Self { identity, seat: Shared::new(None), removed_by: Shared::new(None), client_bytes, actor }
+        let (seat, removed_by, unfit) = (Shared::new(None), Shared::new(None), Shared::new(None));
+        Self { identity, seat, removed_by, unfit, client_bytes, actor }
     }
 
     /// From now on calls are passed to this desk.
@@ -67,6 +70,11 @@ impl Front {
     /// names those to ask instead.
     pub fn removed(&self, keyset: Signed) {
         self.removed_by.write(|removed_by| *removed_by = Some(keyset));
+    }
+
+    /// From now on callers hear that this node's disk is not one to vote with.
+    pub fn unfit(&self, why: String) {
+        self.unfit.write(|unfit| *unfit = Some(why));
     }
 
     /// From now on there is no desk. Calls under way are given up.
@@ -97,14 +105,20 @@ impl Front {
             .map_err(|_| Failure::retry("the node is restarting: try again"))?
     }
 
+    /// Why there is no desk.
+    fn absence(&self) -> (wire::Seat, String) {
+        match (&*self.unfit.read(), &*self.removed_by.read()) {
+            (Some(why), _) => (wire::Seat::Unfit, why.clone()),
+            (None, Some(_)) => (wire::Seat::Removed, "it was removed from its cluster".into()),
+            (None, None) => {
+                let why = "it is starting, or waits to be adopted by `nuthatch cluster init` or `orchestrator add`";
+                (wire::Seat::Waiting, why.into())
+            }
+        }
+    }
+
     async fn visit(&self, incoming: Incoming) -> Answer {
-        let not_ready = || {
-            let why = match &*self.removed_by.read() {
-                Some(_) => "it was removed from its cluster",
-                None => "it is starting, or waits to be adopted by `nuthatch cluster init` or `orchestrator add`",
-            };
-            Failure::retry(format!("node {} is not ready: {why}", self.identity.node()))
-        };
+        let not_ready = || Failure::retry(format!("node {} is not ready: {}", self.identity.node(), self.absence().1));
         let Some(Seat { desk, ended, visits }) = self.seat.read().clone() else { return Err(not_ready()) };
         let Ok(_visit) = visits.acquire().await else { return Err(not_ready()) };
         // Dropped before the permit is.
@@ -125,6 +139,12 @@ impl Service for Front {
         match &incoming.request {
             Request::Hello(_) => Ok(Reply::Welcome(self.welcome())),
             Request::Adopt(adopt) => self.adopt(adopt.clone()).await.map(Reply::Adopted),
+            Request::Inspect(_) if self.seat.read().is_none() => {
+                let (seat, why) = self.absence();
+                let (agent, voter) = (AGENT.into(), self.identity.voter());
+                let (incarnation, importing, backup) = (0, false, None);
+                Ok(Reply::Inspected(wire::Inspection { agent, voter, seat, why, incarnation, importing, backup }))
+            }
             _ => self.visit(incoming).await,
         }
     }

@@ -8,6 +8,7 @@
 //! of them end, what callers had under way ends, and the seat is opened again from
 //! disk; callers meanwhile are told to retry.
 
+mod archivist;
 mod began;
 mod clerk;
 mod commits;
@@ -16,39 +17,31 @@ mod front;
 mod gossip;
 mod judge;
 mod records;
+mod same_disk;
+mod seat;
 mod stewards;
 mod vault;
 mod verifier;
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use control::{Ledger, RecordSet};
+use control::RecordSet;
 use env::Env;
-use protocol::{
-    failure::Failure,
-    ids::{ClusterId, NodeId},
-    records::{Payload, Record},
-    sign::Signed,
-    wire,
-};
+use protocol::{failure::Failure, ids::NodeId, sign::Signed, wire};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use tokio::sync::Semaphore;
 
 #[cfg(fuzzing)]
 pub use self::gossip::read as read_gossip;
+pub use self::same_disk::vouch;
 use self::{
-    began::Began,
-    desk::{Desk, Reports},
+    desk::{Acts, Desk},
     front::Front,
-    gossip::Gossip,
-    records::{Loaded, Records},
-    stewards::Stewards,
-    vault::Vault,
+    same_disk::Verdict,
 };
 use crate::{
     identity::Identity,
     log::Log,
-    net::{Connections, Endpoint, Meter, Peers, server},
+    net::{Connections, Endpoint, Meter, server},
     small_file,
     system::start_error,
     tasks::Tasks,
@@ -57,15 +50,8 @@ use crate::{
 /// Holds the root's public key and the keyset of the adoption: what a node needs
 /// to know which cluster it belongs to.
 const CLUSTER_FILE: &str = "cluster";
-const GENERATION_FILE: &str = "generation";
-/// Commit objects read at the same time.
-const COMMIT_FETCHES_MAX: usize = 8;
-/// Objects said to be damaged that are looked at at the same time.
-const LOOKS_MAX: usize = 2;
 /// Between the end of a seat and the attempt to open it again.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
-/// The incarnation of a ledger that was never rebuilt.
-const FIRST_INCARNATION: u32 = 1;
 
 /// Starts the role: serves on `endpoint` from now on.
 pub async fn start(
@@ -89,6 +75,8 @@ pub enum Message {
     Reopen,
     /// The newest keyset does not name this node.
     Removed,
+    /// Another voter remembers what this disk has forgotten.
+    Forgotten(String),
 }
 
 struct Orchestrator;
@@ -107,11 +95,14 @@ struct State {
     front: Arc<Front>,
     connections: Connections,
     client_bytes: Arc<Meter>,
+    acts: Acts,
     membership: Option<wire::Adopt>,
     /// The log of the seat that is open, or being opened: it is stopped before its actors.
     log: Option<Log>,
     /// Whether the newest keyset does not name this node.
     removed: bool,
+    /// Whether its disk is not one to vote with.
+    unfit: bool,
     /// Serving ends with these.
     tasks: Tasks,
 }
@@ -133,8 +124,10 @@ impl Actor for Orchestrator {
             front: front.clone(),
             connections: Connections::default(),
             client_bytes,
+            acts: Acts::default(),
             log: None,
             removed: false,
+            unfit: false,
             tasks: Tasks::new(),
         };
         if state.membership.is_some() {
@@ -157,6 +150,7 @@ impl Actor for Orchestrator {
             Message::Reopen => {
                 if state.log.is_none()
                     && !state.removed
+                    && !state.unfit
                     && let Err(failure) = state.open_seat(&myself).await
                 {
                     tracing::error!(%failure, "cannot open the orchestrator's state; trying again");
@@ -164,6 +158,15 @@ impl Actor for Orchestrator {
                 }
             }
             Message::Removed => state.leave(&myself).await,
+            Message::Forgotten(why) => {
+                // Without this note it would vote the next time that nobody else is there.
+                same_disk::condemn(&state.env, &why).map_err(|failure| failure.message)?;
+                let why = match same_disk::check(&state.env).map_err(|failure| failure.message)? {
+                    Verdict::Old(why) => why,
+                    _ => why,
+                };
+                state.stand_aside(&myself, why).await;
+            }
         }
         Ok(())
     }
@@ -198,6 +201,11 @@ impl State {
                 ));
             }
             Some(_) if self.log.is_some() => return Ok(()),
+            Some(_) if self.unfit => {
+                return Err(Failure::denied(
+                    "this node's disk is not one to vote with, as its log says: start it with an empty data directory",
+                ));
+            }
             Some(_) if !self.removed => {
                 return Err(Failure::retry(
                     "this node is adopted, but its state does not open yet: try again, and if it stays so, see its log",
@@ -217,6 +225,9 @@ impl State {
         if self.removed {
             return Err(Failure::denied("a newer keyset than this one does not name this node"));
         }
+        if self.unfit {
+            return Err(Failure::denied("this node's disk is not one to vote with, as its log says"));
+        }
         Ok(())
     }
 
@@ -228,6 +239,43 @@ impl State {
         );
         self.removed = true;
         self.close_seat(myself).await;
+    }
+
+    /// Closes the seat, since this node's voter may have forgotten what it promised. The
+    /// node goes on to say so.
+    async fn stand_aside(&mut self, myself: &ActorRef<Message>, why: String) {
+        tracing::error!("{why}");
+        self.unfit = true;
+        self.front.unfit(why);
+        self.close_seat(myself).await;
+    }
+
+    /// Tells this actor when another voter remembers what this one has forgotten; and once
+    /// none does, notes that this disk is the newest.
+    fn watch_memory(&self, myself: &ActorRef<Message>, log: &Log) {
+        let (env, mut doubt) = (self.env.clone(), log.doubt());
+        if *doubt.borrow() {
+            tracing::warn!(
+                "the files of the data directory were changed from outside: this node takes part in the log once \
+                 all other orchestrators were asked what they remember of it"
+            );
+            self.tasks.spawn(async move {
+                if doubt.wait_for(|doubt| !*doubt).await.is_ok() {
+                    match same_disk::settle(&env) {
+                        Ok(()) => tracing::info!("no other orchestrator remembers more: this disk is the newest"),
+                        Err(failure) => tracing::warn!(%failure, "it will be asked again at the next start"),
+                    }
+                }
+            });
+        }
+        let (myself, mut verdict) = (myself.clone(), log.verdict());
+        self.tasks.spawn(async move {
+            if let Ok(why) = verdict.wait_for(Option::is_some).await
+                && let Some(why) = &*why
+            {
+                let _ = myself.cast(Message::Forgotten(why.clone()));
+            }
+        });
     }
 
     /// Tells this actor when a keyset comes that does not name this node.
@@ -256,85 +304,6 @@ impl State {
             let _ = myself.cast(Message::Reopen);
         });
     }
-
-    /// Ends what callers have under way and the seat's actors, so that its databases
-    /// are closed.
-    async fn close_seat(&mut self, myself: &ActorRef<Message>) {
-        self.front.close().await;
-        if let Some(log) = self.log.take() {
-            log.stop().await;
-        }
-        myself.stop_children_and_wait(None, None).await;
-    }
-
-    async fn open_seat(&mut self, myself: &ActorRef<Message>) -> Result<(), Failure> {
-        let opened = self.try_open_seat(myself).await;
-        if opened.is_err() {
-            self.close_seat(myself).await;
-        }
-        opened
-    }
-
-    async fn try_open_seat(&mut self, myself: &ActorRef<Message>) -> Result<(), Failure> {
-        let adoption = self.membership.clone().ok_or_else(|| Failure::internal("not adopted"))?;
-        let (env, me, supervisor) = (&self.env, self.identity.node(), myself.get_cell());
-        let cluster = ClusterId::of_root(&adoption.root);
-
-        let loaded = Loaded::load(env, adoption.root).await?;
-        let set = loaded.set.clone();
-        let peers = Peers::new(self.endpoint.clone(), set.clone(), me);
-        let records = Records::start(env, loaded, me, peers.clone(), &supervisor).await?;
-        let keyset = Record::open(adoption.keyset.clone(), &cluster)?;
-        records.insert(vec![keyset.clone()]).await?;
-        let other = not_naming(&records.set().read(), me);
-        if let Some(keyset) = other {
-            self.front.removed(keyset);
-            self.leave(myself).await;
-            return Ok(());
-        }
-
-        let empty = Ledger::new(cluster, adoption.root, FIRST_INCARNATION);
-        let log = Log::start(env, self.identity.voter(), empty, peers.clone(), &supervisor).await?;
-        self.log = Some(log.clone());
-        // Nothing reaches the log before this was asked.
-        let began = Began::check(env, &log).await?;
-        let start = gossip::Start { cluster, me, generation: next_generation(env)? };
-        let gossip = Gossip::start(env, start, peers.clone(), records.clone(), &supervisor).await?;
-        let desk = Desk {
-            env: env.clone(),
-            me,
-            identity: self.identity.clone(),
-            began: began.clone(),
-            stewards: Stewards::new(env, self.identity.clone(), set),
-            vault: Vault::open(env).await?,
-            records,
-            log: log.clone(),
-            gossip,
-            peers,
-            fetches: Arc::new(Semaphore::new(COMMIT_FETCHES_MAX)),
-            reports: Reports::default(),
-            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
-            connections: self.connections.clone(),
-            client_bytes: self.client_bytes.clone(),
-        };
-        clerk::start(desk.clone(), self.front.clone(), &supervisor)
-            .await
-            .map_err(|error| Failure::internal(format!("cannot start the clerk: {error}")))?;
-        verifier::start(desk.clone(), &supervisor)
-            .await
-            .map_err(|error| Failure::internal(format!("cannot start the verifier: {error}")))?;
-        if let (true, Payload::Keyset(keyset)) = (adoption.genesis, keyset.payload()) {
-            let members: BTreeMap<u64, NodeId> =
-                keyset.orchestrators.iter().map(|member| (member.voter, member.id())).collect();
-            log.begin(members).await?;
-        }
-        began.note(&log).await?;
-        self.watch_roster(myself, &desk);
-        self.front.open(desk);
-        // Who came while there was nobody to judge them is looked at now.
-        self.connections.review(&*self.front);
-        Ok(())
-    }
 }
 
 /// The newest keyset, if it does not name this node.
@@ -342,18 +311,4 @@ fn not_naming(records: &RecordSet, me: NodeId) -> Option<Signed> {
     let (_, keyset) = records.keyset()?;
     let named = keyset.orchestrators.iter().any(|orchestrator| orchestrator.id() == me);
     if named { None } else { records.keyset_record().map(|record| record.signed().clone()) }
-}
-
-/// Counts the starts of this node, durably: gossip tells its lives apart by it.
-fn next_generation(env: &Env) -> Result<u64, Failure> {
-    let disk = &*env.disk;
-    let last = match disk.read(GENERATION_FILE) {
-        Ok(bytes) => bytes.try_into().map(u64::from_le_bytes).unwrap_or(0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(small_file::failure("read", disk, &error)),
-    };
-    // The wall clock joins in, so that a lost count does not bring back an old life.
-    let next = last.max(env.clock.now().0) + 1;
-    disk.replace(GENERATION_FILE, &next.to_le_bytes()).map_err(|error| small_file::failure("write", disk, &error))?;
-    Ok(next)
 }

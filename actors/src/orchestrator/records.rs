@@ -14,6 +14,7 @@ use control::{
     records::{RecordSet, Sifted},
 };
 use env::{Blocking, Env, run_blocking};
+use probe::Plant;
 use protocol::{
     codec,
     failure::Failure,
@@ -255,7 +256,8 @@ impl State {
             }
             Ok(())
         };
-        let written = self.database.write(Durability::Immediate, write).await;
+        let durability = if probe::planted(Plant::RecordsUnsynced) { Durability::None } else { Durability::Immediate };
+        let written = self.database.write(durability, write).await;
         written.map_err(|error| self.database.failure(&error).message)?;
         self.set.write(|set| {
             fresh.into_iter().for_each(|record| _ = set.insert(record));

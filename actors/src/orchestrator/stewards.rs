@@ -50,8 +50,11 @@ impl Stewards {
         let records = inner.records.read();
         let subject = Subject::Secret(SecretId::StorageMinting(*repository));
         let storage_record = records.winner(&Subject::Storage(*repository));
-        let storage_record = storage_record
-            .ok_or_else(|| Failure::not_found(format!("there is no storage for repository {repository}")))?;
+        // Whoever asks works by a record that names the repository: another orchestrator has
+        // heard of its storage, if this one was away when it was added.
+        let storage_record = storage_record.ok_or_else(|| {
+            Failure::retry(format!("the storage of repository {repository} has not reached this orchestrator yet"))
+        })?;
         let secret_record = secret_of(&records, &subject)?;
         let from = [*storage_record.hash(), *secret_record.hash()];
         let mut made = inner.made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,6 +68,13 @@ impl Stewards {
             inner.env.storages.steward(storage, &credential).map_err(|error| Failure::invalid(error.to_string()))?;
         made.insert(*repository, Made { from, steward: steward.clone() });
         Ok(steward)
+    }
+
+    /// A secret that orchestrators share, whatever it is.
+    pub fn open(&self, id: &SecretId) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let subject = Subject::Secret(*id);
+        let records = self.0.records.read();
+        self.0.unseal(secret_of(&records, &subject)?, &subject)
     }
 
     /// The index key of a domain.

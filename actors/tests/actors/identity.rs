@@ -20,7 +20,7 @@ fn a_file_that_cannot_be_read_is_never_replaced() {
     let disk = MemoryDisk::default();
     Identity::load_or_create(&disk, &Counting::default()).unwrap();
     let good = disk.read("identity").unwrap();
-    let newer = [&[1], &good[1..]].concat();
+    let newer = [&[good[0] + 1], &good[1..]].concat();
     for damaged in [vec![], good[..good.len() - 1].to_vec(), [&good[..], &[0]].concat(), newer] {
         disk.replace("identity", &damaged).unwrap();
         let failure = Identity::load_or_create(&disk, &Counting::default()).unwrap_err();

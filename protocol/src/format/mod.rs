@@ -10,6 +10,7 @@ pub mod commit;
 pub mod content;
 pub mod filter;
 pub mod keys;
+pub mod ledger;
 pub mod list;
 pub mod manifest;
 pub mod marker;

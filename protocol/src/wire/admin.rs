@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     commands::Enrollment,
     ids::{ClientId, DomainId, Hash, LeaseId, NodeId, TokenId},
+    ledger::Item,
     records::Subject,
     sign::Signed,
     time::UnixMillis,
@@ -162,4 +163,78 @@ pub struct GetRecords {
     pub subjects: Vec<Subject>,
     /// Only those that come after the record of this subject.
     pub after: Option<Subject>,
+}
+
+/// Begins a lost ledger again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// A `ledger::Charter`, signed by the root.
+    pub charter: Signed,
+}
+
+/// The next pieces of a ledger that begins again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    /// How many there are before these.
+    pub from: u64,
+    /// The pieces: at most `limits::IMPORT_ITEMS_MAX`.
+    pub items: Vec<Item>,
+}
+
+/// Asks how a node itself is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspect {}
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// Its program and version, for people.
+    pub agent: String,
+    /// Its voter id.
+    pub voter: u64,
+    /// Whether it takes part.
+    pub seat: Seat,
+    /// Why it does not, and what to do, for a person.
+    pub why: String,
+    /// Which life of the ledger it knows.
+    pub incarnation: u32,
+    /// Whether that is being rebuilt from a backup.
+    pub importing: bool,
+    /// How the ledger's backups are. Only the leader knows.
+    pub backup: Option<BackupStatus>,
+}
+
+/// Whether a node takes part in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seat {
+    /// It does.
+    Open,
+    /// It waits to be adopted, or starts.
+    Waiting,
+    /// The newest keyset that it knows does not name it.
+    Removed,
+    /// Its disk is not one to vote with.
+    Unfit,
+}
+
+/// How the ledger's backups are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupStatus {
+    /// When the last one was written by this leader.
+    pub at: Option<UnixMillis>,
+    /// Up to which entry of the log.
+    pub applied: u64,
+    /// How many clients are in it.
+    pub clients: u64,
+    /// How many snapshots.
+    pub snapshots: u64,
+    /// What went wrong with the last attempt, for a person.
+    pub trouble: Option<String>,
+}
+
+/// Asks for the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListAudit {
+    /// Only what came after the entry of this number.
+    pub after: u64,
 }

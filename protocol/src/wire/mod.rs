@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{admin::*, client::*, joining::*, peer::*};
 use crate::{
+    audit::AuditEntry,
     codec,
     commands::{Enrollment, Lease, SnapshotRecord, View},
     failure::Failure,
@@ -41,6 +42,22 @@ pub struct Envelope {
     pub patience_ms: u32,
     /// What it asks.
     pub request: Request,
+}
+
+/// Reads one call. One that this program does not know has an error that says so: it came
+/// with a newer one.
+pub fn read_call(bytes: &[u8]) -> Result<Envelope, Failure> {
+    codec::decode("request", bytes).map_err(|error| {
+        let number = postcard::take_from_bytes::<u32>(bytes)
+            .and_then(|(_, rest)| postcard::take_from_bytes::<u32>(rest))
+            .map(|(number, _)| number);
+        match number {
+            Ok(number) if number as usize >= Request::NAMES.len() => Failure::invalid(format!(
+                "call {number} is not known here: this program is older than the caller's, so update it"
+            )),
+            _ => Failure::invalid(error.to_string()),
+        }
+    })
 }
 
 /// What a callee answers.
@@ -69,6 +86,9 @@ macro_rules! calls {
         ),* }
 
         impl Request {
+            /// The names of all requests, by their numbers.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($request)),*];
+
             /// The name of the request, for logs and errors.
             pub const fn name(&self) -> &'static str {
                 match self { $(Self::$request(_) => stringify!($request)),* }
@@ -144,6 +164,17 @@ calls! {
     /// Objects that seem lost or damaged: the callee looks itself, and what it confirms is
     /// condemned. From a client.
     Report => Reported(Vec<ObjectKey>),
+    /// What the callee remembers of a voter's promises to it. Between orchestrators.
+    Recall => Recalled(Option<Promise>),
+    /// Begins a lost ledger again. How many of its pieces are there. From an admin.
+    Found => Founded(u64),
+    /// The next pieces of a ledger that begins again. How many are there then. From an admin.
+    Import => Imported(u64),
+    /// How the callee itself is: what it finds wrong. From an admin; one that does not take
+    /// part in a cluster tells anyone that, and why.
+    Inspect => Inspected(Inspection),
+    /// The audit trail, oldest first. From an admin.
+    ListAudit => Audit(Page<AuditEntry>),
 }
 
 /// One page of a list. The next page is asked for with what is last on this one.

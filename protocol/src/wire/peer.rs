@@ -64,3 +64,23 @@ pub struct Fetch {
     /// are given in this order, up to `limits::RECORDS_BYTES_MAX` bytes; one is always given.
     pub hashes: Vec<Hash>,
 }
+
+/// Asks what the callee remembers of the caller's promises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recall {
+    /// As which voter it made them.
+    pub voter: u64,
+}
+
+/// What a voter has promised: to vote for nobody below this candidate, and to keep the log
+/// up to an entry that it was sent by it. Of two, the later has the higher term, then the
+/// higher candidate, then the higher index.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Promise {
+    /// The term.
+    pub term: u64,
+    /// The candidate, or leader, of that term: a voter id.
+    pub candidate: u64,
+    /// Index of the last entry that it acknowledged to that one; 0 if none.
+    pub index: u64,
+}

@@ -6,7 +6,7 @@ use protocol::{limits, sign, wire};
 const DOCUMENT: &str = include_str!("../../WIRE.md");
 
 /// The sources whose types travel.
-const SOURCES: [(&str, &str); 14] = [
+const SOURCES: [(&str, &str); 16] = [
     ("wire/mod.rs", include_str!("../../src/wire/mod.rs")),
     ("wire/joining.rs", include_str!("../../src/wire/joining.rs")),
     ("wire/client.rs", include_str!("../../src/wire/client.rs")),
@@ -15,6 +15,8 @@ const SOURCES: [(&str, &str); 14] = [
     ("records.rs", include_str!("../../src/records.rs")),
     ("reconcile.rs", include_str!("../../src/reconcile.rs")),
     ("commands.rs", include_str!("../../src/commands.rs")),
+    ("audit.rs", include_str!("../../src/audit.rs")),
+    ("ledger.rs", include_str!("../../src/ledger.rs")),
     ("failure.rs", include_str!("../../src/failure.rs")),
     ("sign.rs", include_str!("../../src/sign.rs")),
     ("sealed.rs", include_str!("../../src/sealed.rs")),

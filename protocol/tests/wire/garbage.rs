@@ -223,3 +223,21 @@ proptest! {
         prop_assert_eq!(swapped.verify("segment", protocol::sign::SEGMENT).is_ok(), other == body);
     }
 }
+
+/// A newer caller hears that it is newer, and not that its bytes are damaged.
+#[test]
+fn a_call_that_is_not_known_yet_is_named() {
+    let newest = samples::calls().len() as u8;
+    let read = |bytes: &[u8]| protocol::wire::read_call(bytes).unwrap_err();
+    let newer = read(&[5, newest, 1, 2, 3]);
+    assert_eq!(newer.code, protocol::failure::Code::Invalid);
+    assert!(newer.message.contains(&format!("call {newest} is not known here")), "{newer}");
+    // One that is known, and cut short; and nothing at all.
+    for garbage in [&[5, 2][..], &[]] {
+        assert!(read(garbage).message.contains("malformed request"), "{}", read(garbage));
+    }
+    for (request, _) in samples::calls() {
+        let bytes = protocol::codec::encode(&samples::envelope(request.clone()));
+        assert_eq!(protocol::wire::read_call(&bytes).unwrap().request.name(), request.name());
+    }
+}

@@ -1,10 +1,12 @@
 //! One of everything that is sent, made from fixed keys and numbers.
 
 use protocol::{
+    audit::{Act, AuditEntry},
     codec,
     commands::*,
     failure::{Code, Failure},
     ids::*,
+    ledger::{self, Charter, Item},
     names::{ObjectName, Place},
     reconcile::{Content, FANOUT, Part, Prefix, Probe, fingerprint_of_hashes, fingerprint_of_parts},
     records::*,
@@ -192,7 +194,44 @@ pub fn commands() -> Vec<(&'static str, Command)> {
                 objects: vec![object()],
             },
         ),
+        ("Found", Command::Found { charter: charter() }),
+        ("Import", Command::Import { from: 3, items: items() }),
+        ("Witness", Command::Witness { record: record().signed().clone() }),
     ]
+}
+
+/// The root's word that the ledger begins again with all of these.
+pub fn charter() -> Signed {
+    let items = items();
+    let digest = items.iter().fold(ledger::EMPTY_DIGEST, |before, item| ledger::digest(&before, item));
+    Charter { cluster: cluster(), incarnation: 2, items: items.len() as u64, digest }.sign(&root())
+}
+
+/// One of each piece of a ledger.
+pub fn items() -> Vec<Item> {
+    let (repository, domain) = (RepositoryId([0x22; 16]), DomainId([0x21; 16]));
+    let client = ClientId::of_key(&keys().tls);
+    let segment = NewSegment { name: object(), rows: 300, first: 1, last: u32::MAX };
+    vec![
+        Item::Client { enrollment: enrollment(), welcomed: true },
+        Item::Snapshot(snapshot()),
+        Item::Left { client, repository, lease: lease_id() },
+        Item::Own { repository, domain, client, name: object() },
+        Item::Published { repository, domain, scope: Some(client), run: lease_id(), segment },
+        Item::Condemned { repository, domain, object: CondemnedObject { name: object(), epoch: 3 } },
+        Item::Lost { repository, domain, client, lease: lease_id() },
+    ]
+}
+
+fn snapshot() -> SnapshotRecord {
+    SnapshotRecord {
+        id: SnapshotId([0xaa; 32]),
+        client: ClientId::of_key(&keys().tls),
+        repository: RepositoryId([0x22; 16]),
+        at: UnixMillis(1_700_000_000_000),
+        epoch: 2,
+        commit: commit_facts(),
+    }
 }
 
 fn publication(client: ClientId) -> Publication {
@@ -209,7 +248,7 @@ fn publication(client: ClientId) -> Publication {
 }
 
 pub fn entry() -> Entry {
-    let commands = commands().into_iter().map(|(_, command)| command).skip(2).collect();
+    let commands = commands().into_iter().map(|(_, command)| command).skip(2).take(7).collect();
     Entry { at: UnixMillis(1_700_000_000_000), commands }
 }
 
@@ -260,6 +299,8 @@ pub fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("Claimed", Ok(Decided::Claimed(lease_id()))),
         ("Published", Ok(Decided::Published)),
         ("Condemned", Ok(Decided::Condemned(3))),
+        ("Imported", Ok(Decided::Imported(3))),
+        ("Witnessed", Ok(Decided::Witnessed)),
     ]
 }
 
@@ -283,6 +324,41 @@ pub fn failures() -> Vec<(&'static str, Failure)> {
         .collect()
 }
 
+/// One of each act.
+fn audit() -> Vec<AuditEntry> {
+    let record = record();
+    let signed = Act::Signed {
+        author: *record.author(),
+        name: "ann".into(),
+        subject: record.subject(),
+        version: record.version(),
+        hash: *record.hash(),
+        record: Some(record.signed().clone()),
+    };
+    let acts = [signed, Act::Voters(vec![NodeId([0x61; 16])]), Act::Rebuilt(2)];
+    let at = UnixMillis(1_700_000_000_000);
+    (4..).zip(acts).map(|(number, act)| AuditEntry { number, at, act }).collect()
+}
+
+fn inspection() -> wire::Inspection {
+    let backup = wire::BackupStatus {
+        at: Some(UnixMillis(1_700_000_000_000)),
+        applied: 258,
+        clients: 1,
+        snapshots: 2,
+        trouble: Some("s3: it did not answer in time".into()),
+    };
+    wire::Inspection {
+        agent: "nuthatch/0.1.0".into(),
+        voter: 7,
+        seat: wire::Seat::Unfit,
+        why: "why".into(),
+        incarnation: 2,
+        importing: true,
+        backup: Some(backup),
+    }
+}
+
 /// Every request and the reply that answers it.
 pub fn calls() -> Vec<(Request, Reply)> {
     let signed = || record().signed().clone();
@@ -296,14 +372,7 @@ pub fn calls() -> Vec<(Request, Reply)> {
     let repository = RepositoryId([0x22; 16]);
     let key = Place::Pack(DomainId([0x21; 16])).object(object());
     let card = wire::NodeCard { sealing: SealingKey([0x12; 32]), voter: 7 };
-    let snapshot = SnapshotRecord {
-        id: SnapshotId([0xaa; 32]),
-        client: ClientId::of_key(&keys().tls),
-        repository,
-        at: UnixMillis(1_700_000_000_000),
-        epoch: 2,
-        commit: commit_facts(),
-    };
+    let snapshot = snapshot();
     let put_ticket = wire::PutTicket {
         path: "/backups/nuthatch/x".into(),
         len: 16 << 20,
@@ -412,6 +481,11 @@ pub fn calls() -> Vec<(Request, Reply)> {
         ),
         (wire::Survey { repository }.into(), Reply::Surveyed(lease().view)),
         (wire::Report { repository, objects: vec![key] }.into(), Reply::Reported(vec![key])),
+        (wire::Recall { voter: 7 }.into(), Reply::Recalled(Some(wire::Promise { term: 2, candidate: 7, index: 258 }))),
+        (wire::Found { charter: charter() }.into(), Reply::Founded(3)),
+        (wire::Import { from: 3, items: items() }.into(), Reply::Imported(10)),
+        (wire::Inspect {}.into(), Reply::Inspected(inspection())),
+        (wire::ListAudit { after: 3 }.into(), Reply::Audit(wire::Page { items: audit(), more: true })),
     ]
 }
 

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use probe::Plant;
 use protocol::{
     commands::{CommitFacts, Lease, ParentSnapshot, SnapshotRecord, View},
     failure::Failure,
@@ -128,7 +129,7 @@ impl Chain {
     }
 }
 
-fn keep_newest<T>(list: &mut Vec<T>, most: usize) {
+pub(super) fn keep_newest<T>(list: &mut Vec<T>, most: usize) {
     list.drain(..list.len().saturating_sub(most));
 }
 
@@ -148,7 +149,8 @@ impl Ledger {
         let domain = holder.enrollment.domain;
         let chain = holder.chains.entry(*repository).or_default();
         let reuse = self.reuse.entry((*repository, domain)).or_default();
-        if let Some(granted) = chain.granted_for(attempt) {
+        if let Some(granted) = chain.granted_for(attempt).filter(|_| !probe::planted(Plant::AttemptForgotten)) {
+            probe::sometimes("a lease is asked for again, by the same attempt");
             return match &chain.lease {
                 Some(lease) if lease.id == granted && lease.lineage == *lineage => Ok(with_view(lease, chain, reuse)),
                 Some(lease) if lease.id == granted => {
@@ -157,7 +159,10 @@ impl Ledger {
                 _ => Err(self.ended(client, &granted)),
             };
         }
-        if let Some(after) = after.filter(|after| chain.granted_last().is_some_and(|last| last > *after)) {
+        if let Some(after) = after.filter(|after| chain.granted_last().is_some_and(|last| last > *after))
+            && !probe::planted(Plant::AfterIgnored)
+        {
+            probe::sometimes("a lease is refused, since another backup has begun");
             return Err(superseded(&after));
         }
         let newest = chain.newest();
@@ -169,7 +174,10 @@ impl Ledger {
             domain,
             granted: self.decided,
             expires: self.decided.plus_secs(limits::LEASE_SECS_MAX),
-            epoch: reuse.epoch,
+            epoch: match newest {
+                Some(newest) if probe::planted(Plant::EpochStale) => newest.epoch,
+                _ => reuse.epoch,
+            },
             index: place.index,
             lineage: *lineage,
             parent: base.map(parent),
@@ -193,10 +201,18 @@ impl Ledger {
         let id = SnapshotId(commit.object.hash.0);
         let lease = match self.open_lease(&commit.lease) {
             Some(lease) if lease.client == *client => lease,
-            _ if self.is_decided(client, commit) => return Ok(id),
-            _ => return Err(self.ended(client, &commit.lease)),
+            _ if self.is_decided(client, commit) => {
+                probe::sometimes("a commit is proposed again after it was decided");
+                return Ok(id);
+            }
+            _ => {
+                probe::sometimes("a commit comes after its lease has ended");
+                return Err(self.ended(client, &commit.lease));
+            }
         };
-        check(lease, commit)?;
+        if !probe::planted(Plant::CommitUnordered) {
+            check(lease, commit)?;
+        }
         if self.chains(client).any(|chain| chain.snapshots.values().any(|snapshot| snapshot.id == id)) {
             return Err(Failure::invalid(format!("commit {} was made under another lease", id.short())));
         }
@@ -222,6 +238,9 @@ impl Ledger {
                 false => Err(Failure::not_found(format!("no lease {id} was ever granted"))),
             };
         };
+        if probe::planted(Plant::CloseForgotten) {
+            return Ok(());
+        }
         if holder != *client {
             return Err(Failure::denied(format!("lease {id} belongs to another client")));
         }

@@ -8,10 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use probe::Plant;
 use protocol::{
     commands::{CondemnedObject, NewSegment, Publication, SharedSegment, View},
     failure::Failure,
     ids::{ClientId, DomainId, LeaseId, NodeId, RepositoryId},
+    ledger::Item,
     limits,
     names::ObjectName,
 };
@@ -96,8 +98,49 @@ impl Reuse {
             last: segment.last,
             private: segment.scope.is_some(),
         });
-        let condemned = self.condemned.iter().map(|(name, epoch)| CondemnedObject { name: *name, epoch: *epoch });
+        let known = |epoch: u64| !probe::planted(Plant::CondemnedForgotten) || epoch + 1 < self.epoch;
+        let condemned = self.condemned.iter().filter(|(_, epoch)| known(**epoch));
+        let condemned = condemned.map(|(name, epoch)| CondemnedObject { name: *name, epoch: *epoch });
         View { epoch, index, own, shared: shared.collect(), left: left.to_vec(), condemned: condemned.collect() }
+    }
+
+    /// All of it, piece by piece.
+    pub(super) fn items(&self, repository: RepositoryId, domain: DomainId) -> impl Iterator<Item = Item> {
+        let condemned = self.condemned.iter().map(move |(name, epoch)| {
+            let object = CondemnedObject { name: *name, epoch: *epoch };
+            Item::Condemned { repository, domain, object }
+        });
+        let own =
+            self.own.iter().map(move |(client, name)| Item::Own { repository, domain, client: *client, name: *name });
+        let published = self.published.iter().map(move |(name, published)| {
+            let Published { scope, run, rows, first, last } = *published;
+            let segment = NewSegment { name: *name, rows, first, last };
+            Item::Published { repository, domain, scope, run, segment }
+        });
+        let lost = self.lost.iter().map(move |(client, lease)| Item::Lost {
+            repository,
+            domain,
+            client: *client,
+            lease: *lease,
+        });
+        condemned.chain(own).chain(published).chain(lost)
+    }
+
+    /// Takes one of those pieces.
+    pub(super) fn put(&mut self, item: &Item) {
+        match item {
+            Item::Own { client, name, .. } => _ = self.own.insert((*client, *name)),
+            Item::Published { scope, run, segment, .. } => {
+                let NewSegment { name, rows, first, last } = *segment;
+                self.published.insert(name, Published { scope: *scope, run: *run, rows, first, last });
+            }
+            Item::Condemned { object, .. } => {
+                self.epoch = self.epoch.max(object.epoch);
+                self.condemned.insert(object.name, object.epoch);
+            }
+            Item::Lost { client, lease, .. } => _ = self.lost.insert((*client, *lease)),
+            Item::Client { .. } | Item::Snapshot(_) | Item::Left { .. } => {}
+        }
     }
 
     fn check(&self, publication: &Publication) -> Result<(), Failure> {
@@ -168,6 +211,7 @@ impl Ledger {
         let run = self.lease_id(place)?;
         let reuse = self.reuse.entry((*repository, *domain)).or_default();
         if reuse.claim.is_none_or(|current| current.id != *claim) {
+            probe::sometimes("segments are published under a claim that has ended");
             return Err(Failure::fenced(format!("claim {claim} has ended: another orchestrator publishes now")));
         }
         // A publication that is proposed again was decided if its segments are there.
@@ -205,6 +249,7 @@ impl Ledger {
                 limits::CONDEMNED_MAX
             )));
         }
+        probe::sometimes("an object is condemned");
         reuse.epoch += 1;
         let lost: Vec<_> = reuse.own.iter().filter(|(_, name)| fresh.contains(name)).copied().collect();
         for own in lost {

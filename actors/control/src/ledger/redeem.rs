@@ -3,6 +3,7 @@
 //! Invariant: no token is redeemed by more keys than its uses (I4). The first
 //! keys win, and the same keys always get the same answer.
 
+use probe::Plant;
 use protocol::{
     codec,
     commands::{ClientKeys, Enrollment, Redemption},
@@ -87,7 +88,8 @@ impl Ledger {
         }
         let client = ClientId::of_key(&redemption.keys.tls);
         // Before the terms: whoever redeemed may ask again after the token has ended.
-        if let Some(enrollment) = self.enrollment(&client) {
+        if let Some(enrollment) = self.enrollment(&client).filter(|_| !probe::planted(Plant::RedeemedTwice)) {
+            probe::sometimes("a token is redeemed again by the same keys");
             return same_answer(enrollment, &redemption.token, &redemption.keys);
         }
         if self.has_role(&redemption.keys.tls) {
@@ -101,7 +103,8 @@ impl Ledger {
         let Some(token) = self.tokens.get_mut(&redemption.token) else {
             return Err(Failure::internal(format!("token {name} has terms that were not kept: this is a defect")));
         };
-        if token.redeemed.len() >= terms.uses as usize {
+        if token.redeemed.len() >= terms.uses as usize && !probe::planted(Plant::UsesCountedHere) {
+            probe::sometimes("a token is shown by more keys than it has uses");
             token.refuse(decided, &redemption);
             return Err(Failure::denied(format!(
                 "token {name} is spent: it was good for {} and other keys came first; ask the operator for a new one",

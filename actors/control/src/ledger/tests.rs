@@ -1,4 +1,6 @@
+mod audit;
 mod events;
+mod founding;
 mod sharing;
 
 use protocol::{
@@ -493,7 +495,7 @@ fn golden_ledger() {
     let bytes = codec::encode(&ledger);
     assert_eq!(
         blake3::hash(&bytes).to_hex().as_str(),
-        "609cf4577b2cb2eb42fafba1dc8ade2cc74c4a6d4d8eb4e14008cb2d96c5c6ec"
+        "fc2acfe471da8f6aeed9252847e795eb3273f64e37a8dcc2d50fc1c481e574b1"
     );
     assert_eq!(codec::decode("ledger", &bytes), Ok(ledger));
 }

@@ -108,6 +108,11 @@ fn table() -> Vec<(Request, &'static str)> {
         (Push { records: vec![] }.into(), "O"),
         (Reconcile { probes: vec![] }.into(), "O"),
         (Fetch { hashes: vec![Hash([0; 32])] }.into(), "O"),
+        (Recall { voter: 1 }.into(), "O"),
+        (Found { charter: signed.clone() }.into(), "A"),
+        (Import { from: 0, items: vec![] }.into(), "A"),
+        (Inspect {}.into(), "A"),
+        (ListAudit { after: 0 }.into(), "A"),
     ]
 }
 

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use env::{Cache, Rng};
+use probe::{Plant, Point};
 use protocol::{
     format::{
         chunk::{ChunkRef, Under},
@@ -420,7 +421,7 @@ impl Assembly {
         self.arguments.cache.insert(reference.id.0, sealed.into());
         self.arguments.known_trees.insert(hash, reference, false);
         self.list(reference.id);
-        if self.trees.writer.len() >= self.trees.target {
+        if self.trees.writer.len() >= self.trees.target || probe::buggify(Point::PackEarly) {
             self.close_pack(true);
         }
         Ok(reference)
@@ -438,7 +439,11 @@ impl Assembly {
         }
         let credit = pack.closing_credit();
         let writer = std::mem::replace(&mut pack.writer, PackWriter::new(0));
-        let finished = writer.finish(&self.arguments.keys.secrets.index, &self.arguments.rng.array());
+        let object_id = match probe::planted(Plant::ObjectIdRepeats) {
+            true => [7; 32],
+            false => self.arguments.rng.array(),
+        };
+        let finished = writer.finish(&self.arguments.keys.secrets.index, &object_id);
         let kind = ReadyKind::Pack { rows: finished.rows, tail_len: finished.tail_len, trees };
         self.ready.push(Ready { kind, bytes: finished.bytes.into(), credit });
     }

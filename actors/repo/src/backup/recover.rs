@@ -74,6 +74,7 @@ pub async fn recover(
         if left.trees && recovered.trees.len() + rows.len() <= limits::LEFT_TREES_MAX {
             recovered.trees.extend(rows.iter().map(|row| row.id));
         }
+        probe::sometimes("a pack that a dead lease left is adopted");
         rows_count += rows.len();
         packs.push((left.pack, rows));
         if rows_count >= limits::SEGMENT_ROWS_MAX {

@@ -16,11 +16,13 @@ use super::{Desk, not_here_yet};
 
 impl Desk {
     pub(super) async fn submit(&self, call: wire::Submit) -> Result<(), Failure> {
+        let acts = call.records.clone();
         let records = self.records.open(call.records)?;
         self.check_authors(&records)?;
         let push = wire::Push { records: records.iter().map(|record| record.signed().clone()).collect() };
         let keyset = records.iter().any(|record| matches!(record.payload(), Payload::Keyset(_)));
         self.records.insert(records).await?;
+        self.acts.note(acts);
         // Whoever acts on a fresh record next may ask any orchestrator: those that are
         // alive have it when this returns, the others pull it when they are back.
         let kept = self.tell_others(push).await.len() + 1;
@@ -107,6 +109,19 @@ impl Desk {
         let subjects: BTreeSet<Subject> = call.subjects.iter().copied().filter(rest).collect();
         let found = subjects.iter().filter_map(|subject| records.winner(subject));
         wire::Page::of(found.map(|record| record.signed().clone()))
+    }
+
+    pub(super) fn inspect(&self) -> wire::Inspection {
+        let ledger = self.log.ledger().read();
+        wire::Inspection {
+            agent: crate::AGENT.into(),
+            voter: self.identity.voter(),
+            seat: wire::Seat::Open,
+            why: String::new(),
+            incarnation: ledger.incarnation(),
+            importing: ledger.is_importing() || self.is_rebuilt_later(&ledger),
+            backup: self.backups.borrow().clone(),
+        }
     }
 
     pub(super) fn status(&self) -> wire::NodeStatus {

@@ -2,6 +2,7 @@
 //! they carry.
 
 use control::{Standing, ledger};
+use probe::Plant;
 use protocol::{
     commands::{Command, Decided, Enrollment},
     failure::Failure,
@@ -26,16 +27,26 @@ impl Desk {
         let terms = match known() {
             Some(terms) => terms,
             None => {
-                self.fetch(&subject).await;
-                known().ok_or_else(|| {
-                    Failure::not_found(
-                        "this cluster does not know the token: it is wrong, or was made while this orchestrator was cut off",
-                    )
+                let all_answered = self.fetch(&subject).await;
+                known().ok_or_else(|| match all_answered {
+                    true => Failure::not_found("this cluster does not know the token"),
+                    // It was taken by one orchestrator, and may not have come further.
+                    false => Failure::retry(
+                        "no orchestrator that answers knows the token, and one that does not answer may: try again \
+                         once all of them run",
+                    ),
                 })?
             }
         };
         if self.records.set().read().token_revoked(&redemption.token) {
             return Err(Failure::denied("the token was revoked: ask the operator for a new one"));
+        }
+        if probe::planted(Plant::UsesCountedHere) {
+            let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
+            let is_spent = records.token(&redemption.token).is_some_and(|terms| ledger.uses_left(terms) == 0);
+            if is_spent && ledger.client_by_key(&redemption.keys.tls).is_none() {
+                return Err(Failure::denied("the token is spent, as far as this orchestrator has counted"));
+            }
         }
         // The terms' author must be an admin of the keyset that the log has admitted.
         self.admit_newest().await?;
@@ -47,7 +58,7 @@ impl Desk {
 
     pub(super) fn release(&self, caller: &Caller<'_>, token: TokenId) -> Result<wire::ReleaseValue, Failure> {
         let client = caller.client()?;
-        if !self.log.ledger().read().redeemed(&token).contains(&client) {
+        if !self.log.ledger().read().redeemed(&token).contains(&client) && !probe::planted(Plant::ReleaseToStranger) {
             return Err(Failure::denied("this client did not redeem that token"));
         }
         let terms = self.records.set().read().token(&token).cloned();
@@ -97,6 +108,9 @@ impl Desk {
     pub(super) fn is_over(&self, token: &TokenId) -> bool {
         let (records, ledger) = (self.records.set().read(), self.log.ledger().read());
         let all_welcomed = |terms: &TokenTerms| ledger.welcomed(token) >= terms.uses;
+        if probe::planted(Plant::ReleaseKept) {
+            return false;
+        }
         records.token_revoked(token) || records.token(token).is_some_and(all_welcomed)
     }
 }

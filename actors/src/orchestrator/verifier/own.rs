@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, stream};
+use probe::Plant;
 use protocol::{
     codec::DecodeError,
     failure::Failure,
@@ -158,7 +159,7 @@ async fn compare(
         match table {
             Table::Rows(table) => {
                 let before = rows.len();
-                rows.retain(|row| agrees(row, &table));
+                rows.retain(|row| agrees(row, &table) || probe::planted(Plant::RowsUnchecked));
                 if rows.len() < before {
                     let count = before - rows.len();
                     tracing::error!(%key, %client, count, "a client claims chunks that are not in its pack; they are left out");
