@@ -59,6 +59,9 @@ impl env::Disk for OneFile {
     fn lock(&self, _: &str) -> io::Result<Box<dyn Guard>> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    fn mark(&self, _: &str) -> io::Result<env::disk::Mark> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     fn place(&self) -> String {
         "memory".into()
     }

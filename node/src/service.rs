@@ -9,9 +9,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use ::env::Env;
+use ::env::{Env, disk::Guard};
 use actors::{
-    client,
+    client, orchestrator,
     system::{self, Role, StartRole, System},
 };
 use protocol::{failure::Failure, records::StorageCredential};
@@ -19,7 +19,7 @@ use ractor::Actor as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    cli::{self, NodeRun, StopSignals, Trouble, line},
+    cli::{self, NodeRun, NodeVouch, Output, StopSignals, Trouble, line},
     env::{CacheSettings, EnvSettings, RealEnv},
     settings::{LogFormat, RoleName, Settings, StorageRole},
     storage::{StorageActor, StorageArguments, StorageMessage, StorageSettings},
@@ -48,15 +48,34 @@ pub async fn run(args: NodeRun) -> Result<(), Trouble> {
     done
 }
 
-async fn serve(env: &Env, settings: &Settings, signals: &mut StopSignals) -> Result<(), Trouble> {
-    // Two nodes with one data directory would be one voter with two minds.
-    let _guard = env.disk.lock("node").map_err(|error| match error.kind() {
+/// Notes that a data directory is the one that its node ran with last.
+pub async fn vouch(args: NodeVouch, output: Output) -> Result<(), Trouble> {
+    let settings = Settings::load(&args.config)?;
+    let cache = CacheSettings { directory: None, memory_bytes: CACHE_BYTES, disk_bytes: 0 };
+    let real = RealEnv::open(&EnvSettings { data: settings.data_dir.clone(), cache }).await;
+    let real = real.map_err(|error| Trouble::file("use the data directory", &settings.data_dir, &error))?;
+    let vouched = hold(real.env(), &settings).and_then(|_guard| Ok(orchestrator::vouch(real.env())?));
+    real.close().await;
+    vouched?;
+    output.result(serde_json::json!({ "data_dir": settings.data_dir }), || {
+        format!("Noted: the node goes on with {}. Start it again.", settings.data_dir.display())
+    });
+    Ok(())
+}
+
+/// Two nodes with one data directory would be one voter with two minds.
+fn hold(env: &Env, settings: &Settings) -> Result<Box<dyn Guard>, Trouble> {
+    env.disk.lock("node").map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => {
             Trouble::new("retry", format!("another node runs with the data directory {}", env.disk.place()))
                 .hint("Stop it first, or give this one a directory of its own.")
         }
         _ => Trouble::file("lock", &settings.data_dir, &error),
-    })?;
+    })
+}
+
+async fn serve(env: &Env, settings: &Settings, signals: &mut StopSignals) -> Result<(), Trouble> {
+    let _guard = hold(env, settings)?;
     let mut roles = Vec::new();
     let mut lines = Vec::new();
     for name in &settings.roles {

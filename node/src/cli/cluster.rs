@@ -11,7 +11,7 @@ use protocol::{
     ids::{ClusterId, PublicKey},
     records::{Keyset, Orchestrator, Payload},
     sign::Signer,
-    wire::NodeStatus,
+    wire::{Inspection, NodeStatus},
 };
 use serde_json::{Value, json};
 
@@ -125,7 +125,7 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
     let session = OperatorSession::open(&home.path()?).await?;
     let asked = look_twice(&session).await;
     let (name, trust) = (session.cluster.clone(), session.operator.trust());
-    let (roster, findings) = session.close(asked).await?;
+    let Look { roster, inspections, findings } = session.close(asked).await?;
     let (keyset, voters) = (roster.record.version(), roster.voters());
     let works = findings.problems.is_empty();
     let mut object = json!({
@@ -135,7 +135,16 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
         "keyset": keyset,
         "problems": findings.problems,
         "warnings": findings.warnings,
-        "orchestrators": roster.nodes.iter().map(|(node, status)| node_json(node, status)).collect::<Vec<_>>(),
+        "backup": health::backup(&inspections).map(|backup| json!({
+            "at_ms": backup.at.map(|at| at.0),
+            "applied": backup.applied,
+            "clients": backup.clients,
+            "snapshots": backup.snapshots,
+            "trouble": backup.trouble,
+        })),
+        "orchestrators": roster.nodes.iter().zip(&inspections).map(|((node, status), seen)| {
+            node_json(node, status, seen.as_ref().ok())
+        }).collect::<Vec<_>>(),
     });
     if !works {
         object["code"] = "retry".into();
@@ -161,23 +170,35 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
     Ok(if works { Exit::Well } else { Exit::Failed })
 }
 
-/// Looks, and again if what was found may be over in a moment.
-async fn look_twice(session: &OperatorSession) -> Result<(Roster, Findings), Trouble> {
-    for _ in 1..LOOKS {
-        let roster = session.operator.roster().await?;
-        let findings = health::look(&roster);
-        if !findings.passing {
-            return Ok((roster, findings));
-        }
-        session.env().clock.sleep(BETWEEN_LOOKS).await;
-    }
-    let roster = session.operator.roster().await?;
-    let findings = health::look(&roster);
-    Ok((roster, findings))
+/// What was seen of a cluster, and what is wrong with it.
+struct Look {
+    roster: Roster,
+    inspections: Vec<Result<Inspection, Failure>>,
+    findings: Findings,
 }
 
-fn node_json(node: &Orchestrator, status: &Result<NodeStatus, Failure>) -> Value {
+/// Looks, and again if what was found may be over in a moment.
+async fn look_twice(session: &OperatorSession) -> Result<Look, Trouble> {
+    let mut looks = 1;
+    loop {
+        let roster = session.operator.roster().await?;
+        let inspections = session.operator.inspect(&roster).await;
+        let findings = health::look(&roster, &inspections);
+        if !findings.passing || looks >= LOOKS {
+            return Ok(Look { roster, inspections, findings });
+        }
+        looks += 1;
+        session.env().clock.sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+fn node_json(node: &Orchestrator, status: &Result<NodeStatus, Failure>, seen: Option<&Inspection>) -> Value {
     let mut object = json!({ "name": node.name, "address": node.address, "node": node.id().to_string() });
+    if let Some(seen) = seen {
+        object["agent"] = seen.agent.clone().into();
+        object["seat"] = health::seat(seen.seat).into();
+        object["incarnation"] = seen.incarnation.into();
+    }
     let more = match status {
         Err(failure) => json!({ "reachable": false, "error": failure.message }),
         Ok(status) => json!({
@@ -187,6 +208,7 @@ fn node_json(node: &Orchestrator, status: &Result<NodeStatus, Failure>) -> Value
             "keyset": status.keyset,
             "term": status.term,
             "applied": status.applied,
+            "records_digest": status.records.to_string(),
             "records": status.records_count,
             "clients_connected": status.clients_connected,
             "client_bytes_received": status.client_bytes_received,

@@ -4,7 +4,12 @@
 //! warning.
 
 use actors::operator::Roster;
-use protocol::{ids::NodeId, records::Orchestrator, wire::NodeStatus};
+use protocol::{
+    failure::Failure,
+    ids::NodeId,
+    records::Orchestrator,
+    wire::{BackupStatus, Inspection, NodeStatus, Seat},
+};
 
 use super::{human, text};
 
@@ -25,29 +30,91 @@ pub struct Findings {
     pub passing: bool,
 }
 
-/// Looks at what the orchestrators said.
-pub fn look(roster: &Roster) -> Findings {
+/// Looks at what the orchestrators said of the cluster, and each of itself.
+pub fn look(roster: &Roster, inspections: &[Result<Inspection, Failure>]) -> Findings {
     let mut findings = Findings::default();
-    silent(roster, &mut findings);
+    silent(roster, inspections, &mut findings);
     majority(roster, &mut findings);
     membership(roster, &mut findings);
     agreement(roster, &mut findings);
     hearing(roster, &mut findings);
     chores(roster, &mut findings);
+    backups(inspections, &mut findings);
+    versions(roster, inspections, &mut findings);
     findings
+}
+
+/// How the ledger's backups are, as the leader tells.
+pub fn backup(inspections: &[Result<Inspection, Failure>]) -> Option<&BackupStatus> {
+    inspections.iter().find_map(|seen| seen.as_ref().ok()?.backup.as_ref())
+}
+
+/// Whether a node takes part, in a word.
+pub fn seat(seat: Seat) -> &'static str {
+    match seat {
+        Seat::Open => "open",
+        Seat::Waiting => "waiting",
+        Seat::Removed => "removed",
+        Seat::Unfit => "unfit",
+    }
 }
 
 fn name(node: &Orchestrator) -> String {
     text::safe(&node.name).into_owned()
 }
 
-fn silent(roster: &Roster, findings: &mut Findings) {
-    for (node, status) in &roster.nodes {
+fn silent(roster: &Roster, inspections: &[Result<Inspection, Failure>], findings: &mut Findings) {
+    for ((node, status), seen) in roster.nodes.iter().zip(inspections) {
         let Err(failure) = status else { continue };
-        let (name, said) = (name(node), text::safe(&failure.message));
+        let (name, said, replace) = (name(node), text::safe(&failure.message), text::word(&node.name));
+        let lost = format!("nuthatch orchestrator add NAME=HOST:PORT#KEY --replace {replace}");
+        findings.warnings.push(match seen {
+            Ok(seen) if seen.seat == Seat::Unfit => {
+                let why = text::safe(&seen.why).replace("--replace NAME", &format!("--replace {replace}"));
+                format!("{name} runs and does not take part: {why}.")
+            }
+            Ok(seen) if seen.seat == Seat::Waiting && !roster.keyset.orchestrators.is_empty() => {
+                findings.passing = true;
+                format!("{name} runs, and is starting, or has an empty disk. If that was lost: {lost}, with the key that it printed at its start.")
+            }
+            Ok(seen) if seen.seat == Seat::Removed => {
+                format!("{name} believes that it was removed, and the roster names it: {lost}.")
+            }
+            _ => format!("{name} does not answer ({said}). Start it, or see its log. If its disk is lost: {lost}"),
+        });
+    }
+}
+
+/// The ledger's own backup: what is left if all orchestrators are lost.
+fn backups(inspections: &[Result<Inspection, Failure>], findings: &mut Findings) {
+    if inspections.iter().flatten().any(|seen| seen.importing) {
+        findings.passing = true;
+        findings.problems.push("The ledger is being rebuilt from its backup: run `nuthatch cluster rebuild` again if that was interrupted. Until then nothing is decided.".into());
+        return;
+    }
+    let Some(backup) = backup(inspections) else { return };
+    if let Some(trouble) = &backup.trouble {
         findings.warnings.push(format!(
-            "{name} does not answer ({said}). Start it, or see its log. If its disk is lost: nuthatch orchestrator add NAME=HOST:PORT#KEY --replace {}",
-            text::word(&node.name)
+            "The ledger could not be backed up ({}). It is tried again; until it works, what was decided since is lost if all orchestrators are. Look after the storage, or renew its credential with `nuthatch storage add --adopt`.",
+            text::safe(trouble)
+        ));
+    }
+}
+
+/// Programs of different versions.
+fn versions(roster: &Roster, inspections: &[Result<Inspection, Failure>], findings: &mut Findings) {
+    let mut agents: Vec<&str> = inspections.iter().flatten().map(|seen| seen.agent.as_str()).collect();
+    agents.sort_unstable();
+    agents.dedup();
+    if let [first, .., last] = agents[..] {
+        let old = roster.nodes.iter().zip(inspections);
+        let old = old.filter(|(_, seen)| seen.as_ref().is_ok_and(|seen| seen.agent == first));
+        let old: Vec<String> = old.map(|((node, _), _)| name(node)).collect();
+        findings.warnings.push(format!(
+            "The orchestrators run {} and {}: bring {} up to date, one after the other.",
+            text::safe(first),
+            text::safe(last),
+            old.join(", ")
         ));
     }
 }

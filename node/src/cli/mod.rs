@@ -1,6 +1,8 @@
 //! The command line: parses, runs, and says how it went.
 
+mod admins;
 mod args;
+mod audit;
 mod choose;
 pub mod clients;
 pub mod cluster;
@@ -14,6 +16,7 @@ mod input;
 mod orchestrators;
 mod output;
 mod progress;
+mod rebuild;
 mod restore;
 mod session;
 mod signals;
@@ -33,11 +36,11 @@ use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use self::args::{
-    ClientCommand, ClusterCommand, Command, DomainCommand, NodeCommand, OrchestratorCommand, SnapshotCommand,
-    StorageCommand, TokenCommand,
+    AdminCommand, ClientCommand, ClusterCommand, Command, DomainCommand, NodeCommand, OrchestratorCommand,
+    SnapshotCommand, StorageCommand, TokenCommand,
 };
 pub use self::{
-    args::{Cli, Demo, DemoStorage, NodeRun},
+    args::{Cli, Demo, DemoStorage, NodeRun, NodeVouch},
     cluster::NewCluster,
     input::{read_file, read_secret},
     output::{Output, line, say},
@@ -74,7 +77,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> 
 pub fn run(cli: Cli) -> ExitCode {
     let output = Output::new(cli.json);
     // A node's log follows its configuration.
-    if !matches!(cli.command, Command::Node(_)) {
+    if !matches!(cli.command, Command::Node(NodeCommand::Run(_))) {
         log_warnings();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -95,11 +98,18 @@ async fn execute(command: Command, output: Output) -> Result<Exit, Trouble> {
     match command {
         Command::Demo(args) => return Box::pin(demo::run(args, output)).await,
         Command::Node(NodeCommand::Run(args)) => service::run(args).await?,
+        Command::Node(NodeCommand::Vouch(args)) => service::vouch(args, output).await?,
         Command::Cluster(ClusterCommand::Init(args)) => cluster::init(args, output).await?,
         Command::Cluster(ClusterCommand::Status(home)) => return cluster::status(&home, output).await,
+        Command::Cluster(ClusterCommand::Rebuild(args)) => rebuild::rebuild(args, output).await?,
         Command::Orchestrator(OrchestratorCommand::Add(args)) => orchestrators::add(args, output).await?,
         Command::Orchestrator(OrchestratorCommand::Remove(args)) => orchestrators::remove(args, output).await?,
         Command::Orchestrator(OrchestratorCommand::List(home)) => orchestrators::list(&home, output).await?,
+        Command::Admin(AdminCommand::Create(args)) => admins::create(args, output).await?,
+        Command::Admin(AdminCommand::Add(args)) => admins::add(args, output).await?,
+        Command::Admin(AdminCommand::Remove(args)) => admins::remove(args, output).await?,
+        Command::Admin(AdminCommand::List(home)) => admins::list(&home, output).await?,
+        Command::Audit(home) => audit::audit(&home, output).await?,
         Command::Storage(StorageCommand::Add(args)) => storage::add(args, output).await?,
         Command::Storage(StorageCommand::Check(args)) => return storage::check(args, output).await,
         Command::Storage(StorageCommand::List(home)) => storage::list(&home, output).await?,

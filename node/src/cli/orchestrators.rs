@@ -205,13 +205,14 @@ fn find<'a>(roster: &'a Roster, name: &str) -> Result<&'a Orchestrator, Trouble>
     })
 }
 
-fn root_key(session: &OperatorSession, file: Option<&std::path::Path>) -> Result<Signer, Trouble> {
+/// The root key, opened with a passphrase.
+pub fn root_key(session: &OperatorSession, file: Option<&std::path::Path>) -> Result<Signer, Trouble> {
     let passphrase = input::passphrase(file)?;
     Ok(Signer::from_seed(&*session.home.open_root_key(&passphrase)?))
 }
 
 /// What to do after an attempt that came to no end.
-fn again(failure: Failure) -> Trouble {
+pub fn again(failure: Failure) -> Trouble {
     let retry = failure.code == Code::Retry;
     let trouble = Trouble::from(failure);
     if retry { trouble.hint("Run the same command again: it goes on where this one stopped.") } else { trouble }

@@ -12,15 +12,24 @@ use std::{
     sync::Mutex,
 };
 
-use ::env::{Disk, disk::Guard};
+use ::env::{
+    Disk,
+    disk::{Guard, Mark},
+};
 use redb::{StorageBackend, backends::FileBackend};
 use rustix::{
-    fs::{CWD, FlockOperation, Mode, OFlags},
+    fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, StatxFlags},
     io::Errno,
 };
 
 use super::directory::{component, lock_file, private_dir, sync_dir};
 
+/// Where QEMU shows the generation of the virtual machine: a GUID that its host changes
+/// whenever the machine goes back in time ("Virtual Machine Generation ID", Microsoft 2012).
+/// Readable by root, where the kernel has the driver.
+const MACHINE_GENERATION: &str = "/sys/firmware/qemu_fw_cfg/by_name/etc/vmgenid_guid/raw";
+/// Longer than it is.
+const MACHINE_GENERATION_BYTES_MAX: u64 = 4096;
 /// Ends the name of a replacement that is being written.
 const NEW: &str = ".new";
 
@@ -86,9 +95,31 @@ impl Disk for DataDir {
         Ok(Box::new(lock_file(&component(&self.path, name)?)?))
     }
 
+    fn mark(&self, name: &str) -> io::Result<Mark> {
+        let path = component(&self.path, name)?;
+        let wanted = StatxFlags::INO | StatxFlags::CTIME | StatxFlags::BTIME;
+        let found = rustix::fs::statx(CWD, &path, AtFlags::SYMLINK_NOFOLLOW, wanted)?;
+        let nanos = |secs: i64, nanos: u32| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
+        let has_birth = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+        Ok(Mark {
+            inode: found.stx_ino,
+            born_ns: has_birth.then(|| nanos(found.stx_btime.tv_sec, found.stx_btime.tv_nsec)),
+            changed_ns: nanos(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec),
+            machine: machine_generation(),
+        })
+    }
+
     fn place(&self) -> String {
         self.path.display().to_string()
     }
+}
+
+/// Most machines have none, and one that cannot be read tells nothing.
+fn machine_generation() -> Option<Vec<u8>> {
+    let file = std::fs::OpenOptions::new().read(true).open(MACHINE_GENERATION).ok()?;
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, MACHINE_GENERATION_BYTES_MAX), &mut bytes).ok()?;
+    (!bytes.is_empty()).then_some(bytes)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -167,6 +167,11 @@ impl Home {
         }
     }
 
+    /// Whose the admin key is.
+    pub fn admin_name(&self) -> Result<String, Failure> {
+        Ok(self.read::<AdminFile>(ADMIN)?.map_or_else(|| "admin".to_owned(), |file| file.name.clone()))
+    }
+
     /// Keeps whom the operator believes, and where to find them.
     pub fn save_cluster(&self, name: &str, trust: &Trust) -> Result<(), Failure> {
         let file = ClusterFile {

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use super::fleet::{Done, Fleet, Node, put, stay};
 
+/// How often a status is asked for: each time it looks for some seconds by itself.
+const LOOKS_MAX: usize = 60;
+
 /// A fleet whose cluster has several orchestrators.
 pub struct Cluster {
     pub fleet: Fleet,
@@ -26,12 +29,12 @@ impl Cluster {
         cluster
     }
 
-    fn passphrase(&self) -> String {
+    pub fn passphrase(&self) -> String {
         self.fleet.path("passphrase").to_str().unwrap().to_owned()
     }
 
     /// Starts a node that waits to be adopted; `NAME=ADDRESS#KEY`.
-    fn start(&mut self, name: &str) -> String {
+    pub fn start(&mut self, name: &str) -> String {
         let config = self.fleet.path(&format!("{name}.toml"));
         let data = self.fleet.path(name);
         put(&config, &format!("data_dir = {data:?}\nroles = [\"orchestrator\"]\nlisten = \"127.0.0.1:0\"\n"));
@@ -50,14 +53,58 @@ impl Cluster {
         *node = Node::start(&config, &["listening on ", "key "]);
     }
 
+    /// Kills a node.
+    pub fn stop(&mut self, name: &str) {
+        self.nodes.retain(|(other, _)| other != name);
+    }
+
+    /// Starts a node that was stopped.
+    pub fn again(&mut self, name: &str) -> String {
+        let config = self.fleet.path(&format!("{name}.toml"));
+        let node = Node::start(&config, &["listening on ", "key "]);
+        let named = format!("{name}={}#{}", node.said[0], node.said[1]);
+        self.nodes.push((name.to_owned(), node));
+        named
+    }
+
+    /// Asks for the status until something is so.
+    #[track_caller]
+    pub fn wait_status(&self, reached: impl Fn(&Value) -> bool) -> Value {
+        let mut looks = (0..10 * LOOKS_MAX).map(|_| self.fleet.operator(&["cluster", "status"]).json());
+        let found = looks.find(|status| reached(status));
+        found.unwrap_or_else(|| panic!("{:?}", self.fleet.operator(&["cluster", "status"])))
+    }
+
+    /// Asks for the status until one of its warnings is about this orchestrator, and says this.
+    #[track_caller]
+    pub fn status_warning(&self, name: &str, says: &str) -> String {
+        for _ in 0..LOOKS_MAX {
+            let status = self.fleet.operator(&["cluster", "status"]).json();
+            let warnings = status["warnings"].as_array().unwrap().clone();
+            let texts = warnings.iter().filter_map(Value::as_str);
+            if let Some(found) = texts.into_iter().find(|text| text.starts_with(name) && text.contains(says)) {
+                return found.to_owned();
+            }
+        }
+        panic!("no warning about {name} says {says:?}: {:?}", self.fleet.operator(&["cluster", "status"]));
+    }
+
+    /// Asks for the status until nothing is wrong.
+    #[track_caller]
+    pub fn wait_well(&self) {
+        let well = |status: &Value| status["problems"] == json!([]) && status["warnings"] == json!([]);
+        let mut looks = (0..LOOKS_MAX).map(|_| self.fleet.operator(&["cluster", "status"]).json());
+        assert!(looks.any(|status| well(&status)), "{:?}", self.fleet.operator(&["cluster", "status"]));
+    }
+
     /// Kills a node, and its disk is gone.
-    fn lose(&mut self, name: &str) {
+    pub fn lose(&mut self, name: &str) {
         self.nodes.retain(|(other, _)| other != name);
         std::fs::remove_dir_all(self.fleet.path(name)).unwrap();
     }
 
     /// An operator's command that needs the root key.
-    fn rooted(&self, args: &[&str]) -> Done {
+    pub fn rooted(&self, args: &[&str]) -> Done {
         let passphrase = self.passphrase();
         self.fleet.operator(&[args, &["--passphrase-file", &passphrase]].concat())
     }

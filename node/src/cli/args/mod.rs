@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and how it is explained.
 
+mod admin;
 mod client;
 mod generate;
 mod operator;
@@ -13,11 +14,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::{
+    admin::{AdminAdd, AdminCommand, AdminCreate, AdminRemove},
     client::{Enroll, SnapshotCommand, SnapshotCreate, SnapshotLs, SnapshotShow, StaminaArgs},
     generate::{Completions, Man},
     operator::{
-        ClientCommand, ClientRevoke, ClientShow, ClusterCommand, ClusterInit, DomainCommand, DomainCreate,
-        TokenCommand, TokenCreate, TokenRevoke,
+        ClientCommand, ClientRevoke, ClientShow, ClusterCommand, ClusterInit, ClusterRebuild, DomainCommand,
+        DomainCreate, TokenCommand, TokenCreate, TokenRevoke,
     },
     orchestrator::{OrchestratorAdd, OrchestratorCommand, OrchestratorRemove},
     reading::{Restore, SnapshotDiff, Verify},
@@ -69,6 +71,19 @@ pub enum Command {
     /// Add and remove orchestrators.
     #[command(subcommand)]
     Orchestrator(OrchestratorCommand),
+    /// Say whose signatures count.
+    #[command(subcommand)]
+    Admin(AdminCommand),
+    /// List who did what to the cluster, and when.
+    ///
+    /// What people decided, by whose signature, also what was replaced or revoked since,
+    /// and who voted when. The log dates it; each signature that is kept is checked here.
+    #[command(after_long_help = "\
+Example:
+  nuthatch audit
+
+JSON: entries: [number, at_ms, who, act, about, key, version, hash, verified]")]
+    Audit(HomeArgs),
     /// Add object storage to the cluster.
     #[command(subcommand)]
     Storage(StorageCommand),
@@ -155,6 +170,27 @@ pub struct DemoStorage {
 #[allow(missing_docs, reason = "explained at its arguments")]
 pub enum NodeCommand {
     Run(NodeRun),
+    Vouch(NodeVouch),
+}
+
+/// Say that a node's data directory is the one it ran with last, as it was then.
+///
+/// An orchestrator whose data directory was restored from a copy may have forgotten
+/// what it promised to others, and could undo what they decided. So one that finds
+/// itself on files that were copied, or given other owners, does not take part. Run
+/// this after a move to another disk or another user, with the node stopped, and never
+/// after a restore: then it needs an empty data directory and the place of the old
+/// (`nuthatch orchestrator add --replace`).
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  nuthatch node vouch --config /etc/nuthatch/orchestrator.toml
+
+JSON: data_dir")]
+pub struct NodeVouch {
+    /// The node's configuration, in TOML.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
 }
 
 /// Run the roles that a configuration file names, until Ctrl-C or SIGTERM.

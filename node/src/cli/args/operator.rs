@@ -6,7 +6,7 @@ use actors::operator::Candidate;
 use clap::{Args, Subcommand};
 use protocol::limits::{LABEL_BYTES_MAX, TOKEN_USES_MAX};
 
-use super::HomeArgs;
+use super::{CredentialArgs, HomeArgs};
 use crate::settings::units;
 
 /// Commands about the cluster.
@@ -23,9 +23,69 @@ Exit code 1 if nothing can be decided now; 0, with warnings, if something else
 is not as it should be.
 
 JSON: name, cluster, keyset, problems: [text], warnings: [text],
+backup: at_ms, applied, clients, snapshots, trouble,
 orchestrators: [name, address, node, reachable, error, leader, voter, keyset,
-term, applied, records, clients_connected, client_bytes_received, clock_ms]")]
+term, applied, records, clients_connected, client_bytes_received, clock_ms,
+agent, seat, incarnation]")]
     Status(HomeArgs),
+    Rebuild(ClusterRebuild),
+}
+
+/// Begin a cluster again on new orchestrators, when all of them are lost.
+///
+/// Orchestrators write what they know into every storage, sealed to the root key. This
+/// reads the newest of it, and the snapshots that came later, and makes nodes that wait
+/// with empty data directories the cluster's orchestrators. Clients find them at the
+/// addresses of the old ones and go on; tokens that were not used are void.
+///
+/// Give a fresh credential for the storage and disable the old one there: whoever has a
+/// disk of a lost orchestrator has that. Shows first what would happen, and acts with
+/// --yes. An attempt that was interrupted is gone on with by the same command.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  nuthatch cluster rebuild --endpoint https://s3.example.org \\
+    --bucket backups --prefix fleet --credentials-file new-credentials \\
+    --orchestrator a=10.0.0.1:7300#6f0c... \\
+    --orchestrator b=10.0.0.2:7300#91d3... \\
+    --orchestrator c=10.0.0.3:7300#c07e...
+
+JSON: acted, backup_ms, incarnation, clients, snapshots, later, unknown: [id],
+skipped: [text]; without --yes also: would; else: keyset, voters")]
+pub struct ClusterRebuild {
+    /// A node that is to be an orchestrator.
+    #[arg(long = "orchestrator", value_name = "[NAME=]HOST:PORT[#KEY]", required = true, value_parser = candidate)]
+    pub orchestrators: Vec<Candidate>,
+    /// The storage's `https://host[:port]`; plain http only on this machine.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: String,
+    /// Its bucket.
+    #[arg(long)]
+    pub bucket: String,
+    /// What every object's name starts with.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub prefix: String,
+    /// The region that requests are signed for.
+    #[arg(long, default_value = "us-east-1")]
+    pub region: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub credential: CredentialArgs,
+    /// The bucket stands in the host name instead of the path.
+    #[arg(long)]
+    pub virtual_host: bool,
+    /// A file with the certificate of the authority that signed the server's, in PEM or DER.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Act, instead of only showing what would happen.
+    #[arg(long)]
+    pub yes: bool,
+    /// A file with the passphrase of the root key on its first line. Without it you are asked.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub home: HomeArgs,
 }
 
 /// Make a cluster of nodes that wait to be adopted.

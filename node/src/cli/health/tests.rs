@@ -66,13 +66,57 @@ fn change(change: impl Fn(usize, &mut NodeStatus)) -> Findings {
     for (place, (_, status)) in roster.nodes.iter_mut().enumerate() {
         change(place, status.as_mut().unwrap());
     }
-    look(&roster)
+    look(&roster, &inspections(&roster))
 }
 
 fn without(silent: &[usize]) -> Findings {
     let mut roster = well();
     silent.iter().for_each(|place| roster.nodes[*place].1 = Err(Failure::retry("cannot reach it: no answer")));
-    look(&roster)
+    look(&roster, &inspections(&roster))
+}
+
+fn inspections(roster: &Roster) -> Vec<Result<Inspection, Failure>> {
+    let backup = BackupStatus { at: Some(UnixMillis(NOW)), applied: 1000, ..BackupStatus::default() };
+    let inspect = |(node, status): &(Orchestrator, Result<NodeStatus, Failure>)| {
+        status.clone().map(|_| Inspection {
+            agent: "nuthatch/1".into(),
+            voter: node.voter,
+            seat: Seat::Open,
+            why: String::new(),
+            incarnation: 1,
+            importing: false,
+            backup: (node.voter == 1).then(|| backup.clone()),
+        })
+    };
+    roster.nodes.iter().map(inspect).collect()
+}
+
+/// What is found if one gives no status, and says this of itself; or the first, if none.
+fn inspect(silent: &[usize], change: impl Fn(&mut Inspection)) -> Findings {
+    let mut roster = well();
+    let mut inspections = inspections(&roster);
+    silent.iter().for_each(|place| roster.nodes[*place].1 = Err(Failure::retry("it is not ready")));
+    change(inspections[silent.first().copied().unwrap_or(0)].as_mut().unwrap());
+    look(&roster, &inspections)
+}
+
+#[test]
+fn what_a_node_finds_wrong_with_itself_is_said() {
+    let unfit = inspect(&[2], |seen| {
+        (seen.seat, seen.why) = (Seat::Unfit, "its files are copies: add it again with --replace NAME".into());
+    });
+    warns(&unfit, &["o3 runs and does not take part", "copies", "--replace o3"]);
+    assert!(!unfit.passing);
+    warns(&inspect(&[2], |seen| seen.seat = Seat::Waiting), &["o3 runs", "empty disk", "--replace o3"]);
+    warns(&inspect(&[2], |seen| seen.seat = Seat::Removed), &["o3 believes that it was removed"]);
+    let trouble = |seen: &mut Inspection| seen.backup.as_mut().unwrap().trouble = Some("s3: no answer".into());
+    warns(&inspect(&[], trouble), &["could not be backed up", "s3: no answer", "storage add --adopt"]);
+    warns(
+        &inspect(&[], |seen| seen.agent = "nuthatch/0".into()),
+        &["nuthatch/0 and nuthatch/1", "bring o1 up to date"],
+    );
+    let importing = inspect(&[], |seen| seen.importing = true);
+    assert!(importing.problems[0].contains("being rebuilt") && importing.passing, "{importing:?}");
 }
 
 #[track_caller]
@@ -84,7 +128,7 @@ fn warns(findings: &Findings, words: &[&str]) {
 
 #[test]
 fn a_cluster_that_is_well_has_nothing_to_say() {
-    assert_eq!(look(&well()), Findings::default());
+    assert_eq!(inspect(&[], |_| ()), Findings::default());
 }
 
 #[test]
