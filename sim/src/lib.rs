@@ -8,10 +8,15 @@
 //! Invariant: a run is a function of its seed. The same seed twice, in two
 //! processes, writes the same trace byte for byte (`sim meta` proves it).
 
+pub mod campaign;
 pub mod env;
+pub mod history;
 pub mod journal;
 pub mod kernel;
+pub mod planted;
 pub mod process;
+mod rare;
 pub mod scenario;
 pub mod shrink;
+pub mod timeline;
 pub mod world;

@@ -8,10 +8,11 @@
 use std::{process::Command, thread, time::Duration};
 
 use anyhow::{Context, bail};
+use probe::Plant;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
-use crate::{kernel::interpose, scenario::Scenario, world::World};
+use crate::{kernel::interpose, rare, scenario::Scenario, world::World};
 
 /// The subcommand that runs one seed and writes its report to standard output.
 pub const CHILD: &str = "child";
@@ -34,6 +35,8 @@ pub struct Run {
     /// The least important events of nodes that are wanted, if not those that the
     /// scenario wants. They change the trace, and nothing else.
     pub log: Option<LevelFilter>,
+    /// A fault in the product that is switched on.
+    pub plant: Option<Plant>,
 }
 
 impl Run {
@@ -61,6 +64,12 @@ pub struct Report {
     pub time: Duration,
     /// Events, lines of the trace, packets.
     pub counts: (u64, u64, u64),
+    /// The machines' names.
+    pub names: Vec<String>,
+    /// How often the planted fault has struck.
+    pub struck: u64,
+    /// The paths that were taken, and how often.
+    pub reached: Vec<(String, u64)>,
     /// The trace, if it was asked for.
     pub trace: Vec<u8>,
 }
@@ -80,12 +89,10 @@ fn play(scenario: &Scenario, run: &Run) -> anyhow::Result<Report> {
     let mut options = (scenario.options)(seed);
     options.keep_trace = run.keep_trace;
     options.log = run.log.unwrap_or(options.log);
+    probe::plant(run.plant);
+    rare::loosen(seed);
     let mut world = World::new(seed, options)?;
-    for (number, planned) in (scenario.plan)(seed).into_iter().enumerate() {
-        if run.only.as_ref().is_none_or(|only| only.contains(&number)) {
-            world.schedule(planned.at, planned.fault);
-        }
-    }
+    world.schedule_plan((scenario.plan)(seed), |number| run.only.as_ref().is_none_or(|only| only.contains(&number)));
     let mut failure = (scenario.play)(&mut world).err().map(|error| format!("{error:#}"));
     let expected = |panic: &&String| scenario.panics.iter().any(|part| panic.contains(part));
     if let Some(panic) = world.panics().iter().find(|panic| !expected(panic)) {
@@ -97,6 +104,9 @@ fn play(scenario: &Scenario, run: &Run) -> anyhow::Result<Report> {
         hash: world.trace_hash().to_hex().to_string(),
         time: world.now(),
         counts: world.counts(),
+        names: world.names(),
+        struck: probe::struck(),
+        reached: probe::reached().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         trace: world.trace_bytes(),
     })
 }
@@ -119,6 +129,9 @@ pub fn run_apart(scenario: &Scenario, run: &Run) -> anyhow::Result<Report> {
     }
     if let Some(log) = run.log {
         command.arg(format!("--log={log}"));
+    }
+    if let Some(plant) = run.plant {
+        command.arg(format!("--plant={}", plant.name()));
     }
     let output = command.output().context("starting a process for a run")?;
     if !output.status.success() {

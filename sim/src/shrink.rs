@@ -45,7 +45,7 @@ mod tests {
         let needed = [3, 17, 18];
         let fails = |list: &[usize]| needed.iter().all(|number| list.contains(number));
         assert_eq!(shrink(40, 1000, fails), needed);
-        assert_eq!(shrink(40, 1000, |_| true), []);
+        assert!(shrink(40, 1000, |_| true).is_empty());
         assert_eq!(shrink(1, 1000, |list| list == [0]), [0]);
     }
 

@@ -34,6 +34,17 @@ fn the_same_seed_twice_writes_the_same_trace() {
 }
 
 #[test]
+fn a_run_is_told_as_a_timeline_and_many_as_a_table() {
+    let told = text(&sim(&["explain", "1", "--scenario", "network"]).stdout);
+    assert!(told.contains("FAULT 0: ") && told.contains(" s  server0 ") && !told.contains(" packet "), "{told}");
+    // Two seeds in a row play two scenarios.
+    let said = text(&sim(&["run", "--seeds", "2", "--from", "1"]).stdout);
+    for part in ["joins", "roster", "paths taken", "2 seeds, 0 failed"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
 fn traces_of_different_seeds_differ_and_hold_what_happened() {
     let trace = |seed| {
         let output = sim(&["replay", seed, "--scenario", "network", "--trace", "-"]);
@@ -63,7 +74,31 @@ fn the_checks_see_disks_that_lose_what_they_synced() {
     let output = sim(&["run", "--seeds", "3", "--scenario", "lying-disks"]);
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("3 seeds, 3 failed") && said.contains("again: sim replay 1"), "{said}");
+    assert!(
+        said.contains("3 seeds, 3 failed")
+            && said.contains(" replay 1 --scenario lying-disks")
+            && said.contains(" shrink 1 "),
+        "{said}"
+    );
+}
+
+/// Runs in which the product once did something wrong, with what that was.
+const REGRESSIONS: &[(&str, &str, &str)] = &[
+    (
+        "cluster",
+        "22110",
+        "an orchestrator that was away when a storage was added refused that storage's clients for good",
+    ),
+    ("leases", "50022", "a token that only an orchestrator knew that was cut off was refused for good"),
+    ("cluster", "22011", "one that is away while the cluster is made: making it again goes on from where it was"),
+];
+
+#[test]
+fn what_failed_once_does_not_fail_again() {
+    for (scenario, seed, wrong) in REGRESSIONS {
+        let output = sim(&["replay", seed, "--scenario", scenario]);
+        assert!(output.status.success(), "{wrong}: {}", text(&output.stderr));
+    }
 }
 
 #[test]

@@ -32,9 +32,22 @@ struct Contents {
     /// Whether syncs lie.
     lies: bool,
     small: BTreeMap<String, Vec<u8>>,
+    /// The number of each small file: a copy has another.
+    inodes: BTreeMap<String, u64>,
+    /// How many there have been.
+    inodes_made: u64,
     databases: BTreeMap<String, Database>,
     /// Names of open databases and taken locks, by the life that holds them.
     held: BTreeMap<(Holding, String), u64>,
+}
+
+/// A copy of a drive's contents, as a backup of the data directory makes it, or a snapshot
+/// of the whole disk.
+#[derive(Debug, Clone)]
+pub struct Image {
+    small: BTreeMap<String, Vec<u8>>,
+    inodes: BTreeMap<String, u64>,
+    databases: BTreeMap<String, Database>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +83,40 @@ impl Drive {
 
     /// Everything is gone.
     pub fn wipe(&self) {
-        *lock(&self.contents) = Contents::default();
+        let mut contents = lock(&self.contents);
+        *contents = Contents { inodes_made: contents.inodes_made, ..Contents::default() };
+    }
+
+    /// One database is gone, and nothing else. For a machine that is down.
+    pub fn lose(&self, database: &str) {
+        lock(&self.contents).databases.remove(database);
+    }
+
+    /// A copy of what is durable.
+    pub fn image(&self) -> Image {
+        let contents = lock(&self.contents);
+        let durable = |database: &Database| Database::of(database.durable.clone());
+        Image {
+            small: contents.small.clone(),
+            inodes: contents.inodes.clone(),
+            databases: contents.databases.iter().map(|(name, database)| (name.clone(), durable(database))).collect(),
+        }
+    }
+
+    /// The files are copied back, as `cp -a` does. For a machine that is down.
+    pub fn restore_files(&self, image: &Image) {
+        self.roll_back(image);
+        let mut contents = lock(&self.contents);
+        let names: Vec<String> = contents.small.keys().cloned().collect();
+        names.iter().for_each(|name| contents.renumber(name));
+    }
+
+    /// The whole disk is put back to an earlier state, which no file tells. For a machine
+    /// that is down.
+    pub fn roll_back(&self, image: &Image) {
+        let Image { small, inodes, databases } = image.clone();
+        let mut contents = lock(&self.contents);
+        *contents = Contents { small, inodes, databases, inodes_made: contents.inodes_made, ..Contents::default() };
     }
 
     /// A small file, as a checker sees it.
@@ -125,10 +171,22 @@ impl SimDisk {
         self.life.moment(Moment::BeforeSync);
         self.life.check()?;
         self.life.charge(self.drive.cost());
-        change(&mut lock(&self.drive.contents).small);
+        {
+            let mut contents = lock(&self.drive.contents);
+            change(&mut contents.small);
+            contents.renumber(name);
+        }
         self.life.note(format_args!("disk sync {name}"));
         self.life.moment(Moment::AfterSync);
         self.life.check()
+    }
+}
+
+impl Contents {
+    /// A file was written anew.
+    fn renumber(&mut self, name: &str) {
+        self.inodes_made += 1;
+        self.inodes.insert(name.to_owned(), self.inodes_made);
     }
 }
 
@@ -166,6 +224,14 @@ impl env::Disk for SimDisk {
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn env::disk::Guard>> {
         Ok(Box::new(self.hold(Holding::Lock, name)?))
+    }
+
+    fn mark(&self, name: &str) -> io::Result<env::disk::Mark> {
+        self.life.check()?;
+        let contents = lock(&self.drive.contents);
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("there is no file {name}"));
+        let inode = contents.small.get(name).and_then(|_| contents.inodes.get(name)).ok_or_else(missing)?;
+        Ok(env::disk::Mark { inode: *inode, born_ns: None, changed_ns: i128::from(*inode), machine: None })
     }
 
     fn place(&self) -> String {

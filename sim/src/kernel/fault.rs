@@ -125,6 +125,41 @@ pub enum Fault {
     },
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut { from, to } => write!(f, "packets from {from} to {to} vanish"),
+            Self::Heal { from, to } => write!(f, "packets from {from} to {to} pass again"),
+            Self::Weather(weather) => write!(f, "the weather changes: {weather:?}"),
+            Self::Kill(node) => write!(f, "{node} is killed"),
+            Self::PowerLoss(node) => write!(f, "{node} loses its power"),
+            Self::PowerLossAt { node, moment, count, down_ms } => {
+                write!(f, "{node} will lose its power for {down_ms} ms at moment {count} of kind {moment:?}")
+            }
+            Self::Boot(node) => write!(f, "{node} is switched on"),
+            Self::Pause { node, for_ms } => write!(f, "{node} does nothing for {for_ms} ms"),
+            Self::ClockStep { node, by_ms } => write!(f, "the clock of {node} jumps by {by_ms} ms"),
+            Self::ClockDrift { node, ppm: 0 } => write!(f, "the clocks of {node} run as they should"),
+            Self::ClockDrift { node, ppm } => write!(f, "the clocks of {node} run {ppm} millionths too fast"),
+            Self::DiskFull(node) => write!(f, "the disk of {node} is full"),
+            Self::DiskFree(node) => write!(f, "the disk of {node} has room again"),
+            Self::DiskLies(node) => write!(f, "the disk of {node} syncs nothing from now on"),
+            Self::DiskWipe(node) => write!(f, "the disk of {node} is wiped"),
+            Self::StorageDown => write!(f, "the storage is down"),
+            Self::StorageUp => write!(f, "the storage is up again"),
+            Self::StorageCut(node) => write!(f, "{node} does not reach the storage"),
+            Self::StorageHeal(node) => write!(f, "{node} reaches the storage again"),
+            Self::StorageLapse { node, method, lapse, times } => {
+                let method = method.map_or("requests".to_owned(), |method| format!("{method:?}"));
+                let whose = node.map_or("anyone".to_owned(), |node| node.to_string());
+                write!(f, "the storage answers the next {times} {method} of {whose} with {lapse:?}")
+            }
+            Self::Calm => write!(f, "all faults stop"),
+            Self::StorageLatency { from_ms, to_ms } => write!(f, "the storage takes {from_ms} to {to_ms} ms"),
+        }
+    }
+}
+
 /// A moment in the life of a node that faults can aim at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Moment {
@@ -136,6 +171,18 @@ pub enum Moment {
     AfterSend,
     /// A request to the object storage has just left.
     AfterStorageRequest,
+}
+
+impl Moment {
+    /// How the report calls it if power is lost then.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::BeforeSync => "power is lost between a write and its sync",
+            Self::AfterSync => "power is lost between a sync and what follows it",
+            Self::AfterSend => "power is lost after a packet has left",
+            Self::AfterStorageRequest => "power is lost after a request to the storage has left",
+        }
+    }
 }
 
 /// Kinds of requests to the object storage.
@@ -207,6 +254,23 @@ impl Default for Weather {
             duplicate_ppm: 200,
             straggle_ppm: 500,
             straggle_us: 40_000,
+        }
+    }
+}
+
+impl Weather {
+    /// Weather as bad as draws make it: a coin says for each kind of trouble whether it
+    /// is there, and a number how strong it is.
+    pub fn drawn(stream: &mut Stream) -> Self {
+        let usual = Self::default();
+        let mut worse = |usual, most| if stream.chance(400_000) { usual + stream.below(most) } else { usual };
+        Self {
+            delay_us: worse(usual.delay_us, 25_000),
+            jitter_us: worse(usual.jitter_us, 30_000),
+            loss_ppm: worse(usual.loss_ppm.into(), 25_000) as u32,
+            duplicate_ppm: worse(usual.duplicate_ppm.into(), 10_000) as u32,
+            straggle_ppm: worse(usual.straggle_ppm.into(), 10_000) as u32,
+            straggle_us: worse(usual.straggle_us, 200_000),
         }
     }
 }

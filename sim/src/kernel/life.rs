@@ -9,6 +9,7 @@ use super::{
     network::Inbox,
     rng::Stream,
 };
+use crate::scenario::sometimes;
 
 /// One life of one machine, from boot to crash: how everything that its process
 /// does reaches the kernel.
@@ -93,6 +94,7 @@ impl Life {
         });
         if struck == Some(true) {
             self.note(format_args!("loses power at {moment:?}"));
+            sometimes(moment.path());
             self.kernel.fence(self.node);
             interpose::stop();
         }

@@ -26,8 +26,8 @@ pub enum Event {
         /// What it says.
         bytes: Vec<u8>,
     },
-    /// A fault strikes.
-    Fault(Fault),
+    /// A fault strikes; its place in the plan, if it comes from there.
+    Fault(Fault, Option<usize>),
     /// Something outside the nodes acts, and perhaps gives one of them work.
     Act(Box<dyn FnOnce() -> Option<Node> + Send>),
 }

@@ -6,27 +6,45 @@
 
 use std::ops::Range;
 
+/// Bytes that are made at a time: most draws are of eight, and a block is 64.
+const AHEAD_BYTES: usize = 1024;
+
 /// One stream: BLAKE3 in its extendable-output mode.
 #[derive(Clone)]
-pub struct Stream(blake3::OutputReader);
+pub struct Stream {
+    source: blake3::OutputReader,
+    ahead: [u8; AHEAD_BYTES],
+    used: usize,
+}
 
 impl Stream {
     /// The stream of this purpose; `number` tells apart many of one purpose.
     pub fn new(seed: u64, purpose: &str, number: u64) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("nuthatch simulation stream");
         hasher.update(&seed.to_le_bytes()).update(&number.to_le_bytes()).update(purpose.as_bytes());
-        Self(hasher.finalize_xof())
+        Self { source: hasher.finalize_xof(), ahead: [0; AHEAD_BYTES], used: AHEAD_BYTES }
     }
 
     /// Fills `bytes`.
-    pub fn fill(&mut self, bytes: &mut [u8]) {
-        self.0.fill(bytes);
+    pub fn fill(&mut self, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            if self.used == AHEAD_BYTES {
+                self.source.fill(&mut self.ahead);
+                self.used = 0;
+            }
+            let ready = &self.ahead[self.used..];
+            let taken = ready.len().min(bytes.len());
+            let (now, later) = bytes.split_at_mut(taken);
+            now.copy_from_slice(&ready[..taken]);
+            self.used += taken;
+            bytes = later;
+        }
     }
 
     /// Any number.
     pub fn number(&mut self) -> u64 {
         let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
+        self.fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
 
@@ -69,6 +87,16 @@ mod tests {
         assert_ne!(draw(1, "a", 0), draw(2, "a", 0));
         assert_ne!(draw(1, "a", 0), draw(1, "b", 0));
         assert_ne!(draw(1, "a", 0), draw(1, "a", 1));
+    }
+
+    #[test]
+    fn what_is_drawn_does_not_depend_on_the_size_of_the_draws() {
+        let mut whole = vec![0; 5 * AHEAD_BYTES / 2];
+        Stream::new(1, "a", 0).fill(&mut whole);
+        let mut stream = Stream::new(1, "a", 0);
+        let mut parts = vec![0; whole.len()];
+        parts.chunks_mut(700).for_each(|part| stream.fill(part));
+        assert_eq!(parts, whole);
     }
 
     #[test]

@@ -7,10 +7,19 @@ pub mod cluster;
 pub mod hostile;
 pub mod interruptions;
 pub mod joins;
+pub mod leases;
+pub mod minority;
 pub mod network;
+mod points;
+pub mod restores;
+pub mod returns;
 pub mod roster;
 pub mod sharing;
 pub mod split;
+pub mod stage;
+pub mod swarm;
+
+pub use points::{POINTS, sometimes};
 
 use crate::{
     kernel::fault::Planned,
@@ -35,23 +44,36 @@ pub struct Scenario {
     pub play: fn(&mut World) -> anyhow::Result<()>,
 }
 
-/// The scenario that is played if none is named.
-pub const DEFAULT: &str = cluster::SCENARIO.name;
-
-/// All scenarios.
+/// Scenarios in which everything must hold.
 pub const ALL: &[&Scenario] = &[
     &cluster::SCENARIO,
     &joins::SCENARIO,
     &roster::SCENARIO,
+    &returns::SCENARIO,
+    &minority::SCENARIO,
     &split::SCENARIO,
+    &leases::SCENARIO,
+    &restores::SCENARIO,
     &hostile::SCENARIO,
     &interruptions::SCENARIO,
     &sharing::SCENARIO,
     &network::SCENARIO,
-    &network::LYING_DISKS,
 ];
+
+/// Scenarios that must fail, or the checks are blind.
+pub const CONTROLS: &[&Scenario] = &[&network::LYING_DISKS];
+
+/// The scenario that a seed plays if none is named: all have their turn.
+pub fn of(seed: u64) -> &'static Scenario {
+    ALL[(seed % ALL.len() as u64) as usize]
+}
+
+/// All scenarios and controls.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    ALL.iter().chain(CONTROLS).copied()
+}
 
 /// The scenario of this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().copied().find(|scenario| scenario.name == name)
+    all().find(|scenario| scenario.name == name)
 }

@@ -43,12 +43,15 @@ impl World {
                     self.run_node(node);
                 }
             }
-            Event::Fault(fault) => self.strike(fault),
+            Event::Fault(fault, number) => self.fault(fault, number),
         }
     }
 
-    fn strike(&mut self, fault: Fault) {
-        self.kernel.note(format_args!("fault {fault:?}"));
+    fn fault(&mut self, fault: Fault, number: Option<usize>) {
+        match number {
+            Some(number) => self.kernel.note(format_args!("fault {number}: {fault}")),
+            None => self.kernel.note(format_args!("fault of the play: {fault}")),
+        }
         let kernel = Arc::clone(&self.kernel);
         let now = kernel.now_ns();
         match fault {
@@ -162,7 +165,7 @@ impl World {
             kernel.machine(node, |machine| (machine.exit.take(), machine.doomed.take())).unwrap_or_default();
         if let Some(down) = doomed {
             self.lose_power(node);
-            kernel.schedule_in(down, Event::Fault(Fault::Boot(node)));
+            kernel.schedule_in(down, Event::Fault(Fault::Boot(node), None));
         } else if let Some(ended) = exit {
             self.end_process(node, life, ended.err());
         } else if let Some(due) = kernel.settle(node, next) {

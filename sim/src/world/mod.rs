@@ -114,20 +114,25 @@ impl World {
 
     /// Schedules a fault, at a time since the start of the run.
     pub fn schedule(&self, at: Duration, fault: Fault) {
-        self.kernel.schedule(nanos(at), Event::Fault(fault));
+        self.kernel.schedule(nanos(at), Event::Fault(fault, None));
     }
 
-    /// Schedules a list of faults.
-    pub fn schedule_all(&self, plan: &[Planned]) {
-        for planned in plan {
-            self.schedule(planned.at, planned.fault.clone());
+    /// Lets a fault strike now.
+    pub fn strike(&self, fault: Fault) {
+        self.schedule(self.now(), fault);
+    }
+
+    /// Schedules those faults of a plan that are wanted, by their place in it.
+    pub fn schedule_plan(&self, plan: Vec<Planned>, wanted: impl Fn(usize) -> bool) {
+        for (number, planned) in plan.into_iter().enumerate().filter(|(number, _)| wanted(*number)) {
+            self.kernel.schedule(nanos(planned.at), Event::Fault(planned.fault, Some(number)));
         }
     }
 
     /// Switches all machines on, one after the other, now.
     pub fn boot_all(&self) {
         for node in self.nodes() {
-            self.schedule(self.now(), Fault::Boot(node));
+            self.strike(Fault::Boot(node));
         }
     }
 
@@ -159,6 +164,12 @@ impl World {
     /// A stream for decisions of a scenario.
     pub fn stream(&self, purpose: &str) -> Stream {
         self.kernel.stream(&format!("scenario {purpose}"), 0)
+    }
+
+    /// The machines' names, in the order they were added.
+    pub fn names(&self) -> Vec<String> {
+        let name = |node| self.kernel.machine(node, |machine| machine.name.clone()).unwrap_or_default();
+        self.nodes().into_iter().map(name).collect()
     }
 
     /// Whether the machine is on.

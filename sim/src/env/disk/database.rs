@@ -60,6 +60,11 @@ impl Change {
 }
 
 impl Database {
+    /// A file with this content, all of it durable.
+    pub fn of(content: Vec<u8>) -> Self {
+        Self { seen: content.clone(), durable: content, unsynced: Vec::new() }
+    }
+
     /// Makes everything durable; how many changes that took.
     pub fn sync(&mut self) -> usize {
         let changes = self.unsynced.len();

@@ -19,10 +19,13 @@ use protocol::{
 use sha2::Digest;
 
 use super::ticket;
-use crate::kernel::{
-    fault::{Lapse, Method, Node},
-    lock,
-    rng::Stream,
+use crate::{
+    kernel::{
+        fault::{Lapse, Method, Node},
+        lock,
+        rng::Stream,
+    },
+    scenario::sometimes,
 };
 
 /// One request as it arrives.
@@ -224,7 +227,9 @@ impl ObjectStore {
             Some(Lapse::Full) => Reply::status(507, "InsufficientStorage"),
             Some(Lapse::LostRequest) => return None,
             Some(Lapse::LostAnswer) => {
-                contents.serve(&request, now);
+                if contents.serve(&request, now).status == 200 && request.method == Method::Put {
+                    sometimes("a PUT takes effect, and its answer is lost");
+                }
                 return None;
             }
             Some(Lapse::InternalAfter) => {
@@ -310,6 +315,7 @@ impl Contents {
         }
         let only_new = ticket::header(request, "if-none-match") == Some("*");
         if only_new && self.objects.contains_key(&request.target) {
+            sometimes("a PUT finds that an earlier one took effect");
             return Reply::status(412, "PreconditionFailed");
         }
         // A copy: what the client's memory does later must not matter.

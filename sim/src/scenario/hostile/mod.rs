@@ -9,25 +9,21 @@
 mod attack;
 mod roles;
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 
 use super::{
     Scenario,
-    cluster::{self, ORCHESTRATORS},
+    stage::{ORCHESTRATORS, Stage},
+    swarm::{LAPSES_PASSING, Swarm, Trouble, millis, nodes},
 };
 use crate::{
     kernel::{
-        fault::{Fault, Node, Planned, Weather},
-        lock,
+        fault::{Node, Plan, Planned, Weather},
         rng::Stream,
     },
-    world::{Machine, Options, World},
+    world::{Options, World},
 };
 
 /// The scenario.
@@ -35,14 +31,14 @@ pub const SCENARIO: Scenario = Scenario {
     name: "hostile",
     about: "strangers flood an orchestrator, and one is taken over",
     options,
-    plan: |_| Vec::<Planned>::new(),
+    plan,
     panics: &[PANIC],
     play,
 };
 
 /// The orchestrator that is taken over: the flood strikes the first.
 const TAKEN: Node = Node(ORCHESTRATORS - 1);
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(240);
 /// Part of what gossip says when it dies of the message that it is fed here.
 const PANIC: &str = "node_delta.max_version >= self.max_version";
 
@@ -65,67 +61,46 @@ struct Script {
     agreed: bool,
 }
 
-type SharedScript = Arc<Mutex<Script>>;
-
 fn options(seed: u64) -> Options {
-    let mut stream = Stream::new(seed, "hostile options", 0);
-    let lossy = Weather { loss_ppm: 10_000, jitter_us: 5_000, ..Weather::default() };
-    let weather = if stream.chance(500_000) { Weather::default() } else { lossy };
-    Options { weather, ..Options::default() }
+    Options { weather: Weather::drawn(&mut Stream::new(seed, "hostile options", 0)), ..Options::default() }
+}
+
+/// Nobody is lost, as it is counted who is turned away; but clocks are wrong, and the
+/// storage answers badly.
+fn plan(seed: u64) -> Vec<Planned> {
+    let (mut plan, orchestrators) = (Plan::default(), nodes(0..ORCHESTRATORS));
+    let swarm = Swarm {
+        strikes: &orchestrators,
+        machines: ORCHESTRATORS + 3,
+        times: 0..4,
+        during: millis(2_000, 30_000),
+        lasts: millis(1_000, 10_000),
+        allowed: &[Trouble::ClockStepped, Trouble::ClockDrifts, Trouble::StorageLapses],
+        lapses: LAPSES_PASSING,
+    };
+    swarm.add(&mut plan, &mut Stream::new(seed, "hostile plan", 0));
+    plan.finish()
 }
 
 fn play(world: &mut World) -> anyhow::Result<()> {
-    world.store().allow(&cluster::credential(), false);
-    let script = SharedScript::default();
-    for number in 0..ORCHESTRATORS {
-        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, number as u8 + 1));
-        let told = Arc::clone(&script);
-        world.add_node(Machine::new(format!("o{number}"), address), move |env, info| {
-            roles::orchestrate(env, info, Arc::clone(&told))
-        });
+    let mut stage = Stage::<Script>::set(world, &SCENARIO, DEADLINE);
+    stage.unforgiven(|_| true);
+    for _ in 0..ORCHESTRATORS {
+        stage.orchestrator(roles::orchestrate);
     }
-    let told = Arc::clone(&script);
-    let operator = Machine::new("operator", IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)));
-    world.add_node(operator, move |env, _| roles::operate(env, Arc::clone(&told)));
-    let told = Arc::clone(&script);
-    let strangers = Machine::new("strangers", IpAddr::V4(Ipv4Addr::new(10, 0, 3, 1)));
-    world.add_node(strangers, move |env, _| roles::flood(env, Arc::clone(&told)));
-    let told = Arc::clone(&script);
-    let client = Machine::new("client", IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1)));
-    world.add_node(client, move |env, _| roles::join(env, Arc::clone(&told)));
-    world.boot_all();
+    stage.person("operator", roles::operate);
+    stage.person("strangers", roles::flood);
+    stage.person("client", roles::join);
+    stage.world.boot_all();
 
-    wait(world, &script, "client that joins", |script| script.joined)?;
-    ensure!(world.panics().is_empty(), "a panic: {:?}", world.panics());
-    lock(&script).taken_over = true;
-    restart(world, TAKEN);
-    wait(world, &script, "attack", |script| script.attacked)?;
-    wait(world, &script, "decision after the attack", |script| script.decided)?;
-    ensure!(!world.panics().is_empty(), "the gossip tasks did not die: the attack is too weak to show anything");
-    lock(&script).taken_over = false;
-    restart(world, TAKEN);
-    wait(world, &script, "agreement", |script| script.agreed)
-}
-
-fn restart(world: &World, node: Node) {
-    world.schedule(world.now(), Fault::Kill(node));
-    world.schedule(world.now() + Duration::from_millis(500), Fault::Boot(node));
-}
-
-/// Lets time pass until something has happened.
-fn wait(world: &mut World, script: &SharedScript, what: &str, reached: fn(&Script) -> bool) -> anyhow::Result<()> {
-    let finished = world.run_until(DEADLINE, |world| reached(&lock(script)) || !failures(world).is_empty());
-    if let Some(failure) = failures(world).first() {
-        bail!("{failure}");
-    }
-    ensure!(finished, "no {what}: {:?}", lock(script));
-    Ok(())
-}
-
-/// Processes that ended in an error, and panics but those of gossip that was fed poison.
-fn failures(world: &World) -> Vec<String> {
-    let failed = world.exits().iter().filter_map(|exit| Some((exit.node, exit.error.as_ref()?)));
-    let errors = failed.map(|(node, error)| format!("{node} failed: {error}"));
-    let panics = world.panics().iter().filter(|panic| !panic.contains(PANIC));
-    errors.chain(panics.map(|panic| format!("a panic: {panic}"))).collect()
+    stage.wait("client that joins", |script| script.joined)?;
+    ensure!(stage.world.panics().is_empty(), "a panic: {:?}", stage.world.panics());
+    stage.script().taken_over = true;
+    stage.restart(TAKEN);
+    stage.wait("attack", |script| script.attacked)?;
+    stage.wait("decision after the attack", |script| script.decided)?;
+    ensure!(!stage.world.panics().is_empty(), "the gossip tasks did not die: the attack is too weak to show anything");
+    stage.script().taken_over = false;
+    stage.restart(TAKEN);
+    stage.wait("agreement", |script| script.agreed)
 }

@@ -8,28 +8,25 @@
 
 mod roles;
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use super::{
     Scenario,
-    cluster::{ORCHESTRATORS, credential, tree},
+    stage::{
+        ORCHESTRATORS, Stage, Untold,
+        tree::{self, SOURCE, Tree},
+    },
+    swarm::{LAPSES_PASSING, OF_MACHINES, OF_STORAGE, Swarm, millis, nodes},
 };
 use crate::{
-    env::files::{Entry, SimFiles},
+    env::files::SimFiles,
     kernel::{
-        fault::{Fault, Lapse, Method, Moment, Node, Plan, Planned, Weather},
-        lock,
+        fault::{Fault, Moment, Node, Plan, Planned, Weather},
         rng::Stream,
     },
-    world::{Machine, Options, World},
+    world::{Options, World},
 };
 
 /// The scenario.
@@ -42,34 +39,27 @@ pub const SCENARIO: Scenario = Scenario {
     play,
 };
 
-const OPERATOR: Node = Node(ORCHESTRATORS);
 const CLIENT: Node = Node(ORCHESTRATORS + 1);
 /// How many complete backups the client makes before it waits for the faults to end.
 const BACKUPS: usize = 3;
-/// The faults are over by then.
+/// When faults begin, and when they are over.
+const FAULTS: std::ops::Range<Duration> = millis(3_000, 50_000);
 const FAULTS_END: Duration = Duration::from_secs(90);
 const DEADLINE: Duration = Duration::from_secs(900);
 /// A lease is over after two hours.
 const CLOCK_JUMP_MS: i64 = 3 * 3600 * 1000;
 
-/// Where the client's files are.
-const SOURCE: &str = super::cluster::SOURCE;
-/// Below it, each snapshot is restored.
-const TARGET: &str = "/restored";
-
-type Tree = BTreeMap<PathBuf, Entry>;
-
 /// What is handed from one person to another, or told to the checker.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Script {
     /// The token, from the operator to whoever sits at the client.
     token: Option<String>,
     /// The client's files, as anyone may see them.
-    files: Option<SimFiles>,
+    files: Untold<Option<SimFiles>>,
     /// The next day's work that is to be done in the tree.
     day: usize,
     /// The snapshots that were reported as complete, and what the tree was.
-    complete: Vec<(String, Tree)>,
+    complete: Vec<(String, Untold<Tree>)>,
     /// Backups that made way for another.
     superseded: usize,
     /// Set when the faults are over.
@@ -79,32 +69,32 @@ struct Script {
     done: bool,
 }
 
+impl Script {
+    fn tree(&self) -> anyhow::Result<Tree> {
+        Ok(self.files.as_ref().context("the client has files")?.entries(SOURCE)?)
+    }
+}
+
 /// A snapshot that was restored.
+#[derive(Debug)]
 struct Restored {
     snapshot: String,
     complete: bool,
     at: String,
 }
 
-type SharedScript = Arc<Mutex<Script>>;
-
 fn options(seed: u64) -> Options {
-    let mut stream = Stream::new(seed, "interruptions options", 0);
-    let weather = match stream.below(3) {
-        0 => Weather::default(),
-        1 => Weather { loss_ppm: 10_000, duplicate_ppm: 2_000, jitter_us: 3_000, ..Weather::default() },
-        _ => Weather { delay_us: 15_000, jitter_us: 10_000, ..Weather::default() },
-    };
+    let weather = Weather::drawn(&mut Stream::new(seed, "interruptions options", 0));
     Options { weather, storage_ms: 100..1_500, ..Options::default() }
 }
 
 /// The client is interrupted one to four times, an orchestrator and the storage now and then.
 fn plan(seed: u64) -> Vec<Planned> {
     let mut stream = Stream::new(seed, "interruptions plan", 0);
-    let everyone: Vec<Node> = (0..=CLIENT.0).map(Node).collect();
+    let everyone = nodes(0..CLIENT.0 + 1);
     let mut plan = Plan::default();
     for _ in 0..=stream.below(4) {
-        let at = Plan::moment(&mut stream, Duration::from_secs(3), FAULTS_END - Duration::from_secs(40));
+        let at = Plan::moment(&mut stream, FAULTS.start, FAULTS.end);
         let lasts = Plan::moment(&mut stream, Duration::from_secs(1), Duration::from_secs(30));
         match stream.below(7) {
             // At a request to the storage: in the middle of a backup, whenever that is.
@@ -124,25 +114,17 @@ fn plan(seed: u64) -> Vec<Planned> {
             _ => _ = plan.isolate(at, CLIENT, &everyone, lasts),
         }
     }
-    let at = Plan::moment(&mut stream, Duration::from_secs(3), FAULTS_END - Duration::from_secs(40));
-    let node = Node(stream.below(u64::from(ORCHESTRATORS)) as u32);
-    let lasts = Plan::moment(&mut stream, Duration::from_secs(4), Duration::from_secs(30));
-    match stream.below(4) {
-        0 => _ = plan.at(at, Fault::Kill(node)).at(at + lasts, Fault::Boot(node)),
-        1 => _ = plan.outage(at, node, lasts),
-        2 => _ = plan.isolate(at, node, &everyone, lasts),
-        _ => {}
-    }
-    let at = Plan::moment(&mut stream, Duration::from_secs(3), FAULTS_END - Duration::from_secs(40));
-    let times = 1 + stream.below(3) as u32;
-    let put = |lapse| Fault::StorageLapse { node: Some(CLIENT), method: Some(Method::Put), lapse, times };
-    match stream.below(6) {
-        0 => _ = plan.at(at, Fault::StorageDown).at(at + lasts, Fault::StorageUp),
-        1 => _ = plan.at(at, put(Lapse::InternalAfter)),
-        2 => _ = plan.at(at, put(Lapse::LostAnswer)),
-        3 => _ = plan.at(at, put(Lapse::LostRequest)),
-        _ => {}
-    }
+    let lost = Swarm {
+        strikes: &everyone[..ORCHESTRATORS as usize],
+        machines: CLIENT.0 + 1,
+        times: 0..3,
+        during: FAULTS,
+        lasts: millis(4_000, 30_000),
+        allowed: OF_MACHINES,
+        lapses: LAPSES_PASSING,
+    };
+    lost.add(&mut plan, &mut stream);
+    Swarm { allowed: OF_STORAGE, ..lost }.add(&mut plan, &mut stream);
     plan.at(FAULTS_END, Fault::Calm).at(FAULTS_END, Fault::StorageLatency { from_ms: 10, to_ms: 100 });
     plan.finish()
 }
@@ -156,67 +138,36 @@ fn jump(plan: &mut Plan, at: Duration) {
 }
 
 fn play(world: &mut World) -> anyhow::Result<()> {
-    world.store().allow(&credential(), false);
-    let script = SharedScript::default();
-    for number in 0..ORCHESTRATORS {
-        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, number as u8 + 1));
-        world.add_node(Machine::new(format!("o{number}"), address), super::cluster::roles::orchestrate);
-    }
-    let operator = Machine::new("operator", IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)));
-    let told = Arc::clone(&script);
-    world.add_node(operator, move |env, _| roles::operate(env, Arc::clone(&told)));
-    let client = Machine::new("client", IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1)));
-    let told = Arc::clone(&script);
-    world.add_node(client, move |env, info| roles::back_up(env, info, Arc::clone(&told)));
-    let files = world.files(CLIENT).context("the client has files")?;
-    let mut stream = world.stream("tree");
+    let mut stage = Stage::<Script>::set(world, &SCENARIO, DEADLINE);
+    stage.orchestrators();
+    stage.person("operator", roles::operate);
+    let client = stage.person("client", roles::back_up);
+    let files = stage.world.files(client).context("the client has files")?;
+    let mut stream = stage.world.stream("tree");
     tree::plant(&files, &mut stream)?;
     // Longer than a part may be.
-    let mut large = Vec::new();
-    while large.len() < 6 << 20 {
-        large.extend_from_slice(&stream.number().to_le_bytes());
-    }
+    let mut large = vec![0; 6 << 20];
+    stream.fill(&mut large);
     files.write(PathBuf::from(SOURCE).join("d1/large"), &large)?;
-    lock(&script).files = Some(files);
+    stage.script().files = Untold(Some(files));
 
-    world.boot_all();
-    world.run_until(FAULTS_END, |world| !failures(world).is_empty());
-    lock(&script).calm = true;
-    let finished = world.run_until(DEADLINE, |world| lock(&script).done || !failures(world).is_empty());
-    if let Some(failure) = failures(world).first() {
-        bail!("{failure}");
-    }
-    let script = lock(&script);
-    ensure!(finished, "stuck after {} backups", script.complete.len());
-    world.note(format_args!(
-        "{} snapshots, {} complete, {} superseded",
-        script.restored.len(),
-        script.complete.len(),
-        script.superseded
-    ));
-    check(world, &script)
+    stage.world.boot_all();
+    stage.pass_until(FAULTS_END)?;
+    stage.script().calm = true;
+    stage.wait("restored snapshots", |script| script.done)?;
+    let script = stage.script();
+    let (restored, complete) = (script.restored.len(), script.complete.len());
+    stage.world.note(format_args!("{restored} snapshots, {complete} complete, {} superseded", script.superseded));
+    check(&script)
 }
 
-/// People whose work ended in an error, and panics anywhere.
-fn failures(world: &World) -> Vec<String> {
-    let people = [OPERATOR, CLIENT];
-    let exits = world.exits().iter().filter(|exit| people.contains(&exit.node));
-    let errors = exits.filter_map(|exit| exit.error.as_ref().map(|error| format!("{} failed: {error}", exit.node)));
-    errors.chain(world.panics().iter().map(|panic| format!("a panic: {panic}"))).collect()
-}
-
-fn check(world: &World, script: &Script) -> anyhow::Result<()> {
-    let files = world.files(CLIENT).context("the client has files")?;
+fn check(script: &Script) -> anyhow::Result<()> {
+    let files = script.files.as_ref().context("the client has files")?;
     for (snapshot, tree) in &script.complete {
         let restored = script.restored.iter().find(|restored| restored.snapshot == *snapshot && restored.complete);
         let restored = restored.with_context(|| format!("snapshot {snapshot} was reported as done and is gone"))?;
         let found = files.entries(format!("{}{SOURCE}", restored.at))?;
-        for (path, entry) in tree {
-            let same = found.get(path).is_some_and(|found| alike(found, entry));
-            ensure!(same, "{snapshot}: {} is not what was backed up", path.display());
-        }
-        let extra = found.keys().find(|path| !tree.contains_key(*path));
-        ensure!(extra.is_none(), "{snapshot}: {extra:?} was restored but never there");
+        tree::compare(tree, &found).with_context(|| format!("snapshot {snapshot}"))?;
     }
     for part in script.restored.iter().filter(|restored| !restored.complete) {
         let Ok(found) = files.entries(format!("{}{SOURCE}", part.at)) else { continue };
@@ -228,9 +179,4 @@ fn check(world: &World, script: &Script) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn alike(one: &Entry, other: &Entry) -> bool {
-    let seen = |entry: &Entry| (entry.metadata.mode, entry.metadata.mtime, entry.metadata.links);
-    one.content == other.content && seen(one) == seen(other)
 }

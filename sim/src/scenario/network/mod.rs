@@ -27,11 +27,14 @@ use protocol::{
 
 use redb::ReadableDatabase;
 
-use super::Scenario;
+use super::{
+    Scenario,
+    swarm::{LAPSES_ALL, OF_MACHINES, OF_STORAGE, Swarm, Trouble, millis, nodes},
+};
 use crate::{
     env::store::{address, sha256},
     kernel::{
-        fault::{Fault, Lapse, Method, Moment, Node, Plan, Planned, Weather},
+        fault::{Fault, Node, Plan, Planned, Weather},
         lock,
         rng::Stream,
     },
@@ -66,7 +69,7 @@ const CLIENTS: u32 = 2;
 /// Operations of each client: at about ten a second they last as long as the faults.
 const OPERATIONS: u64 = 300;
 /// When faults begin and end.
-const FAULTS: std::ops::Range<Duration> = Duration::from_secs(2)..Duration::from_secs(30);
+const FAULTS: std::ops::Range<Duration> = millis(2_000, 30_000);
 /// When all is right again. Not on the list of faults, which may be shortened.
 const CALM: Duration = Duration::from_secs(40);
 /// When everyone must have finished: a storage that does not answer costs a client
@@ -74,77 +77,22 @@ const CALM: Duration = Duration::from_secs(40);
 const DEADLINE: Duration = Duration::from_secs(600);
 
 fn options(seed: u64) -> Options {
-    let mut stream = Stream::new(seed, "network options", 0);
-    let weather = match stream.below(3) {
-        0 => Weather::default(),
-        1 => Weather { loss_ppm: 20_000, duplicate_ppm: 5_000, jitter_us: 5_000, ..Weather::default() },
-        _ => Weather { delay_us: 20_000, jitter_us: 30_000, straggle_ppm: 10_000, ..Weather::default() },
-    };
-    Options { weather, ..Options::default() }
+    Options { weather: Weather::drawn(&mut Stream::new(seed, "network options", 0)), ..Options::default() }
 }
 
+/// Everything that can go wrong.
 fn plan(seed: u64) -> Vec<Planned> {
-    let mut stream = Stream::new(seed, "network plan", 0);
-    let all: Vec<Node> = (0..SERVERS + CLIENTS).map(Node).collect();
-    let mut plan = Plan::default();
-    let mut at = FAULTS.start;
-    while at < FAULTS.end {
-        let lasts = Plan::moment(&mut stream, Duration::from_millis(100), Duration::from_secs(4));
-        let node = Node(stream.below(u64::from(SERVERS + CLIENTS)) as u32);
-        let server = Node(stream.below(u64::from(SERVERS)) as u32);
-        let times = 1 + stream.below(4) as u32;
-        match stream.below(12) {
-            0 => _ = plan.partition(at, node, server, lasts),
-            1 => _ = plan.isolate(at, node, &all, lasts),
-            2 => {
-                _ = plan
-                    .at(at, Fault::Cut { from: server, to: node })
-                    .at(at + lasts, Fault::Heal { from: server, to: node });
-            }
-            3 | 4 => _ = plan.outage(at, node, lasts),
-            5 => _ = plan.at(at, Fault::Kill(node)).at(at + lasts / 4, Fault::Boot(node)),
-            6 | 7 => {
-                let moments = [Moment::BeforeSync, Moment::AfterSync, Moment::AfterSend, Moment::AfterStorageRequest];
-                let moment = stream.choose(&moments).copied().unwrap_or(Moment::AfterSync);
-                let down_ms = lasts.as_millis() as u64;
-                _ = plan.at(at, Fault::PowerLossAt { node, moment, count: times, down_ms });
-            }
-            8 => {
-                let by_ms = stream.below(600_000).cast_signed() - 300_000;
-                _ = plan
-                    .at(at, Fault::ClockStep { node, by_ms })
-                    .at(at, Fault::ClockDrift { node: server, ppm: stream.below(200_000) as i32 - 100_000 })
-                    .at(at + lasts, Fault::Pause { node, for_ms: 500 });
-            }
-            9 => _ = plan.at(at, Fault::DiskFull(server)).at(at + lasts, Fault::DiskFree(server)),
-            10 => {
-                let lapses = [
-                    Lapse::Forbidden,
-                    Lapse::NotFound,
-                    Lapse::Exists,
-                    Lapse::Internal,
-                    Lapse::Busy,
-                    Lapse::Full,
-                    Lapse::InternalAfter,
-                    Lapse::LostRequest,
-                    Lapse::LostAnswer,
-                    Lapse::Truncated,
-                    Lapse::Corrupt,
-                ];
-                let lapse = stream.choose(&lapses).copied().unwrap_or(Lapse::Busy);
-                let method = stream.chance(500_000).then_some(Method::Put);
-                _ = plan.at(at, Fault::StorageLapse { node: None, method, lapse, times });
-            }
-            _ => {
-                _ = plan
-                    .at(at, Fault::StorageDown)
-                    .at(at + lasts, Fault::StorageUp)
-                    .at(at + lasts, Fault::StorageCut(node))
-                    .at(at + lasts * 2, Fault::StorageHeal(node));
-            }
-        }
-        at += Plan::moment(&mut stream, Duration::from_millis(300), Duration::from_millis(2500));
-    }
+    let (mut plan, everyone) = (Plan::default(), nodes(0..SERVERS + CLIENTS));
+    let swarm = Swarm {
+        strikes: &everyone,
+        machines: SERVERS + CLIENTS,
+        times: 15..30,
+        during: FAULTS,
+        lasts: millis(100, 4_000),
+        allowed: &[OF_MACHINES, OF_STORAGE, &[Trouble::DiskFull, Trouble::StorageCut]].concat(),
+        lapses: LAPSES_ALL,
+    };
+    swarm.add(&mut plan, &mut Stream::new(seed, "network plan", 0));
     plan.finish()
 }
 

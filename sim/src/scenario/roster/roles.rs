@@ -3,117 +3,115 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use actors::{
-    client::{Client, Profile, enroll},
+    client::{Client, Profile},
     net::{Endpoint, Pace},
-    operator::{Candidate, NewToken, Operator},
+    operator::Operator,
 };
 use anyhow::{Context, bail, ensure};
-use env::Env;
 use protocol::{
     failure::{Code, Failure},
-    ids::{ClusterId, Hash, LeaseId, Sha256},
+    ids::{Hash, LeaseId, Sha256},
     names::{ObjectName, Place},
-    records::{Payload, Record},
     sign::Signer,
-    token::Token,
     wire,
 };
 
-use super::{Kept, LOST, MACHINES, REPLACED, SharedScript, Stage};
+use super::{CLIENTS, Kept, LOST, MACHINES, REPLACED, Script, Step};
 use crate::{
-    kernel::{fault::Node, lock},
-    scenario::cluster::roles::{Founded, PORT, found},
-    world::BootInfo,
+    kernel::fault::Node,
+    scenario::{
+        sometimes,
+        stage::{
+            Player,
+            founding::{candidate, found},
+            person,
+        },
+    },
 };
 
-/// Between two looks at something that others must do first.
-const PAUSE: Duration = Duration::from_millis(200);
-/// Uses of the token: one client before the changes, one after.
-const USES: u32 = 2;
 /// How long one orchestrator may take to answer one call.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The operator, from wherever an earlier life of its machine stopped.
-pub async fn operate(env: Env, script: SharedScript) -> anyhow::Result<()> {
-    if lock(&script).kept.is_none() {
-        let Founded { operator, domain, secrets, root_seed, admin_seed } = found(&env).await?;
-        let expires = env.clock.now().plus_secs(7200);
-        let new = NewToken { name: "early".into(), uses: USES, expires, domain: domain.id, tags: vec![] };
-        let token = operator.add_token(new, &secrets).await.context("token create")?;
-        let mut script = lock(&script);
-        script.kept = Some(Kept { root_seed, admin_seed, trust: operator.trust() });
-        script.token = Some(token.to_text());
-        script.stage = Stage::Adding;
+pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
+    if me.script().kept.is_none() {
+        let founded = found(&me.env).await?;
+        let token = founded.token(&me.env, "early", CLIENTS).await?;
+        let trust = founded.operator.trust();
+        let mut script = me.script();
+        script.kept = Some(Kept { root_seed: founded.root_seed, admin_seed: founded.admin_seed, trust });
+        script.token = Some(token);
+        script.step = Step::Adding;
+    } else if me.script().step < Step::Joining {
+        sometimes("roster: the operator is interrupted in the middle of a change");
     }
-    let kept = lock(&script).kept.clone().context("founded")?;
-    let (root, operator) = (Signer::from_seed(&kept.root_seed), Operator::new(&env, kept.admin_seed, kept.trust)?);
+    let kept = me.script().kept.clone().context("founded")?;
+    let root = Signer::from_seed(&kept.root_seed);
+    let operator = Operator::new(&me.env, kept.admin_seed, kept.trust)?;
     loop {
-        let stage = lock(&script).stage;
-        let next = match stage {
-            Stage::Founding => bail!("founded and not founded"),
-            // Somebody has to be enrolled before the roster changes.
-            Stage::Adding if lock(&script).joined.is_empty() => stage,
-            Stage::Adding => {
-                add(&env, &operator, Node(MACHINES - 1), None, &root).await.context("orchestrator add")?;
-                Stage::Removing
+        let step = me.script().step;
+        let next = match step {
+            Step::Founding => bail!("founded and not founded"),
+            Step::Adding => {
+                // Somebody has to be enrolled before the roster changes.
+                me.until(|script| !script.joined.is_empty()).await;
+                add(&me, &operator, Node(MACHINES - 1), None, &root).await.context("orchestrator add")?;
+                Step::Removing
             }
-            Stage::Removing => {
-                remove(&env, &operator, &root).await.context("orchestrator remove")?;
-                Stage::Replacing
+            Step::Removing => {
+                remove(&me, &operator, &root).await.context("orchestrator remove")?;
+                Step::Replacing
             }
-            Stage::Replacing => {
-                add(&env, &operator, LOST, Some(REPLACED), &root).await.context("orchestrator add --replace")?;
-                Stage::Joining
+            Step::Replacing => {
+                add(&me, &operator, LOST, Some(REPLACED), &root).await.context("orchestrator add --replace")?;
+                Step::Joining
             }
-            Stage::Joining if lock(&script).joined.len() < USES as usize => stage,
-            Stage::Joining => {
-                check(&env, &operator, &script).await?;
+            Step::Joining => {
+                me.until(|script| script.joined.len() >= CLIENTS as usize).await;
+                check(&me, &operator).await?;
                 operator.close().await;
-                Stage::Checked
+                Step::Checked
             }
-            Stage::Checked => return Ok(()),
+            Step::Checked => return Ok(()),
         };
-        lock(&script).stage = next;
-        env.clock.sleep(PAUSE).await;
+        me.script().step = next;
+        me.pause().await;
     }
-}
-
-fn named(node: Node) -> Candidate {
-    Candidate { name: format!("o{}", node.0), address: format!("o{}:{PORT}", node.0), key: None }
 }
 
 async fn add(
-    env: &Env,
+    me: &Player<Script>,
     operator: &Operator,
     newcomer: Node,
     replaces: Option<Node>,
     root: &Signer,
 ) -> Result<(), Failure> {
-    let (candidate, replaces) = (named(newcomer), replaces.map(|node| named(node).name));
-    persist(env, || operator.add_orchestrator(&candidate, replaces.as_deref(), root)).await?;
-    persist(env, || operator.settled()).await.map(drop)
+    let (newcomer, replaces) = (candidate(newcomer.0), replaces.map(|node| candidate(node.0).name));
+    persist(me, || operator.add_orchestrator(&newcomer, replaces.as_deref(), root)).await?;
+    persist(me, || operator.settled()).await.map(drop)
 }
 
 /// Takes the lost one out. Where an earlier life has done that, there is nothing to find.
-async fn remove(env: &Env, operator: &Operator, root: &Signer) -> Result<(), Failure> {
-    let name = named(LOST).name;
-    match persist(env, || operator.remove_orchestrator(&name, root)).await {
+async fn remove(me: &Player<Script>, operator: &Operator, root: &Signer) -> Result<(), Failure> {
+    let name = candidate(LOST.0).name;
+    match persist(me, || operator.remove_orchestrator(&name, root)).await {
         Err(Failure { code: Code::NotFound, .. }) | Ok(_) => {}
         Err(failure) => return Err(failure),
     }
-    persist(env, || operator.settled()).await.map(drop)
+    persist(me, || operator.settled()).await.map(drop)
 }
 
 /// Repeats what may be repeated until it is clear what came of it. A change that those
 /// who answer now could not decide is tried again as well: in here they all come back.
-async fn persist<T, A>(env: &Env, mut attempt: impl FnMut() -> A) -> Result<T, Failure>
+async fn persist<T, A>(me: &Player<Script>, mut attempt: impl FnMut() -> A) -> Result<T, Failure>
 where
     A: Future<Output = Result<T, Failure>>,
 {
     loop {
-        match attempt().await {
-            Err(failure) if failure.code == Code::Retry || failure.message.contains("no majority") => {
-                env.clock.sleep(PAUSE).await;
+        match me.persist(&mut attempt).await {
+            Err(failure) if failure.message.contains("no majority") => {
+                sometimes("roster: a change finds no majority, and is tried again");
+                me.pause().await;
             }
             done => return done,
         }
@@ -121,10 +119,10 @@ where
 }
 
 /// I2 and I3, and that the roster is what it was made.
-async fn check(env: &Env, operator: &Operator, script: &SharedScript) -> anyhow::Result<()> {
-    let give_up = env.clock.monotonic() + Duration::from_secs(60);
+async fn check(me: &Player<Script>, operator: &Operator) -> anyhow::Result<()> {
+    let give_up = me.env.clock.monotonic() + Duration::from_secs(60);
     loop {
-        let roster = persist(env, || operator.settled()).await?;
+        let roster = persist(me, || operator.settled()).await?;
         let mut names: Vec<&str> = roster.keyset.orchestrators.iter().map(|node| node.name.as_str()).collect();
         names.sort_unstable();
         ensure!(names == ["o0", "o2", "o3"], "the roster is {names:?}");
@@ -133,11 +131,11 @@ async fn check(env: &Env, operator: &Operator, script: &SharedScript) -> anyhow:
         if seen.len() == names.len() && seen.windows(2).all(|pair| pair[0] == pair[1]) {
             break;
         }
-        ensure!(env.clock.monotonic() < give_up, "I2: the orchestrators do not come to agree: {seen:?}");
-        env.clock.sleep(PAUSE).await;
+        ensure!(me.env.clock.monotonic() < give_up, "I2: the orchestrators do not come to agree: {seen:?}");
+        me.pause().await;
     }
-    let clients = persist(env, || operator.clients()).await?;
-    for joined in &lock(script).joined {
+    let clients = persist(me, || operator.clients()).await?;
+    for joined in &me.script().joined {
         let known = clients.iter().any(|client| client.enrollment.client == *joined);
         ensure!(known, "I3: the enrollment of {joined} was acknowledged and is gone");
     }
@@ -145,58 +143,38 @@ async fn check(env: &Env, operator: &Operator, script: &SharedScript) -> anyhow:
 }
 
 /// Gets a right to read from every orchestrator that runs: each has the credential.
-async fn use_each(env: &Env, client: &Client) -> anyhow::Result<()> {
-    let (profile, enrollment, _) = Profile::enrolled(&*env.disk)?;
-    let endpoint = Endpoint::bind(env, &profile.identity(), (Ipv4Addr::UNSPECIFIED, 0).into(), false)?;
-    let signed = persist(env, || client.link().call(wire::Configure {})).await?;
-    let cluster = ClusterId::of_root(&client.link().trust().root);
-    let records: Vec<Record> =
-        signed.into_iter().map(|signed| Record::open(signed, &cluster)).collect::<Result<_, _>>()?;
-    let repository = records.iter().find_map(|record| match record.payload() {
-        Payload::Domain(domain) => Some(domain.repository),
-        _ => None,
-    });
-    let repository = repository.context("no domain among the records")?;
+async fn use_each(me: &Player<Script>, client: &Client) -> anyhow::Result<()> {
+    let (profile, enrollment, _) = Profile::enrolled(&*me.env.disk)?;
+    let endpoint = Endpoint::bind(&me.env, &profile.identity(), (Ipv4Addr::UNSPECIFIED, 0).into(), false)?;
+    let repository = person::repository(me, client).await?;
     let name = ObjectName { lease: LeaseId { incarnation: 1, index: 1 }, hash: Sha256([1; 32]) };
     let objects = vec![Place::Pack(enrollment.domain).object(name)];
     for node in [LOST, Node(MACHINES - 1)] {
-        let address = named(node).address;
+        let address = candidate(node.0).address;
         let get = || async {
             let peer = endpoint.dial(&address, None, Pace::Busy, PATIENCE).await?;
             let minted = peer.call(wire::MintGets { repository, objects: objects.clone() }, PATIENCE).await;
             peer.close();
             minted
         };
-        let tickets = persist(env, get).await.with_context(|| format!("a ticket of {node}"))?;
+        let tickets = me.persist(get).await.with_context(|| format!("a ticket of {node}"))?;
         ensure!(tickets.len() == 1, "{node} gave {} tickets", tickets.len());
     }
     endpoint.close().await;
     Ok(())
 }
 
-/// A client: joins once the operator has come past a stage, and asks for what needs the
+/// A client: joins once the operator has come past a step, and asks for what needs the
 /// storage's credential.
-pub async fn join(env: Env, _: BootInfo, after: Stage, script: SharedScript) -> anyhow::Result<()> {
-    let token: Token = loop {
-        {
-            let script = lock(&script);
-            if let Some(text) = script.token.as_ref().filter(|_| script.stage > after) {
-                break text.parse()?;
-            }
-        }
-        env.clock.sleep(PAUSE).await;
-    };
-    let enrollment = persist(&env, || enroll(&env, &token, "client")).await.context("enroll")?;
-    let mut client = Client::open(&env, Pace::Busy)?;
-    while let Err(failure) = client.refresh().await {
-        ensure!(failure.code == Code::Retry, "configure: {failure}");
-        env.clock.sleep(PAUSE).await;
-    }
-    if after > Stage::Founding {
-        use_each(&env, &client).await?;
+pub async fn join(me: Player<Script>, after: Step) -> anyhow::Result<()> {
+    let token = me.told(|script| script.token.clone().filter(|_| script.step > after)).await;
+    let (_, enrollment) = person::join(&me, &token, "client").await?;
+    let client = person::open(&me).await?;
+    if after > Step::Founding {
+        use_each(&me, &client).await?;
     }
     client.close().await?;
-    let mut script = lock(&script);
+    let mut script = me.script();
     if !script.joined.contains(&enrollment.client) {
         script.joined.push(enrollment.client);
     }

@@ -10,12 +10,10 @@ mod roles;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use control::records::{Inserted, RecordSet};
 use protocol::{
     codec,
@@ -27,15 +25,15 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::{
     Scenario,
-    cluster::{self, ORCHESTRATORS},
+    stage::{ORCHESTRATORS, Stage, Untold},
+    swarm::{LAPSES_PASSING, Swarm, Trouble, millis, nodes},
 };
 use crate::{
     kernel::{
         fault::{Fault, Node, Plan, Planned, Weather},
-        lock,
         rng::Stream,
     },
-    world::{Machine, Options, World, open_durable},
+    world::{Options, World, open_durable},
 };
 
 /// The scenario.
@@ -51,7 +49,7 @@ pub const SCENARIO: Scenario = Scenario {
 /// Who submits records, one on each side.
 const ADMINS: [Node; 2] = [Node(ORCHESTRATORS + 1), Node(ORCHESTRATORS + 2)];
 /// Founding is done by then, and the split lasts until the last of these is over.
-const FAULTS: std::ops::Range<Duration> = Duration::from_secs(6)..Duration::from_secs(20);
+const FAULTS: std::ops::Range<Duration> = millis(6_000, 20_000);
 const DEADLINE: Duration = Duration::from_secs(240);
 
 /// What the machines tell each other and the checker.
@@ -62,7 +60,7 @@ struct Script {
     /// The orchestrators that each admin reaches, once they are split.
     sides: Option<[Vec<u32>; 2]>,
     /// What was acknowledged.
-    taken: Vec<Signed>,
+    taken: Untold<Vec<Signed>>,
     /// The admins that have submitted all that they wanted.
     done: BTreeSet<usize>,
     /// Whether all are together again.
@@ -71,87 +69,52 @@ struct Script {
     agreed: bool,
 }
 
-type SharedScript = Arc<Mutex<Script>>;
-
 fn options(seed: u64) -> Options {
-    let mut stream = Stream::new(seed, "split options", 0);
-    let weather = match stream.below(3) {
-        0 => Weather::default(),
-        1 => Weather { loss_ppm: 20_000, duplicate_ppm: 10_000, jitter_us: 10_000, ..Weather::default() },
-        _ => Weather { delay_us: 20_000, jitter_us: 20_000, ..Weather::default() },
-    };
-    Options { weather, ..Options::default() }
+    Options { weather: Weather::drawn(&mut Stream::new(seed, "split options", 0)), ..Options::default() }
 }
 
-/// Orchestrators are lost for a while, one after the other.
+/// Orchestrators are lost for a while. None is cut off: the end of that would end the split.
 fn plan(seed: u64) -> Vec<Planned> {
-    let mut stream = Stream::new(seed, "split plan", 0);
-    let mut plan = Plan::default();
-    for _ in 0..stream.below(4) {
-        let at = Plan::moment(&mut stream, FAULTS.start, FAULTS.end);
-        let lasts = Plan::moment(&mut stream, Duration::from_millis(300), Duration::from_secs(4));
-        let node = Node(stream.below(u64::from(ORCHESTRATORS)) as u32);
-        match stream.below(3) {
-            0 => _ = plan.at(at, Fault::Kill(node)).at(at + lasts, Fault::Boot(node)),
-            1 => _ = plan.outage(at, node, lasts),
-            _ => _ = plan.at(at, Fault::Pause { node, for_ms: lasts.as_millis() as u64 }),
-        }
-    }
+    use Trouble as T;
+    let (mut plan, orchestrators) = (Plan::default(), nodes(0..ORCHESTRATORS));
+    let swarm = Swarm {
+        strikes: &orchestrators,
+        machines: ORCHESTRATORS + 3,
+        times: 0..4,
+        during: FAULTS,
+        lasts: millis(300, 4_000),
+        allowed: &[T::Killed, T::Unpowered, T::UnpoweredAt, T::Paused, T::ClockStepped, T::ClockDrifts],
+        lapses: LAPSES_PASSING,
+    };
+    swarm.add(&mut plan, &mut Stream::new(seed, "split plan", 0));
     plan.finish()
 }
 
 fn play(world: &mut World) -> anyhow::Result<()> {
-    world.store().allow(&cluster::credential(), false);
-    let script = SharedScript::default();
-    for number in 0..ORCHESTRATORS {
-        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, number as u8 + 1));
-        world.add_node(Machine::new(format!("o{number}"), address), cluster::roles::orchestrate);
-    }
-    let told = Arc::clone(&script);
-    let founder = Machine::new("founder", IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)));
-    world.add_node(founder, move |env, _| roles::found_and_compare(env, Arc::clone(&told)));
+    let mut stage = Stage::<Script>::set(world, &SCENARIO, DEADLINE);
+    stage.unforgiven(|_| true);
+    stage.orchestrators();
+    stage.person("founder", roles::found_and_compare);
     for side in 0..ADMINS.len() {
-        let told = Arc::clone(&script);
-        let admin = Machine::new(format!("admin{side}"), IpAddr::V4(Ipv4Addr::new(10, 0, 1, side as u8 + 2)));
-        world.add_node(admin, move |env, _| roles::decide(env, side, Arc::clone(&told)));
+        stage.person(&format!("admin{side}"), move |me| roles::decide(me, side));
     }
-    world.boot_all();
+    stage.world.boot_all();
 
-    wait(world, &script, "cluster", |script| script.seeds.is_some())?;
-    let alone = world.stream("sides").below(u64::from(ORCHESTRATORS)) as u32;
+    stage.wait("cluster", |script| script.seeds.is_some())?;
+    let alone = stage.world.stream("sides").below(u64::from(ORCHESTRATORS)) as u32;
     let sides = [vec![alone], (0..ORCHESTRATORS).filter(|number| *number != alone).collect()];
     let members = |side: usize| sides[side].iter().copied().map(Node).chain([ADMINS[side]]);
     for (one, other) in members(0).flat_map(|one| members(1).map(move |other| (one, other))) {
-        world.schedule(world.now(), Fault::Cut { from: one, to: other });
-        world.schedule(world.now(), Fault::Cut { from: other, to: one });
+        stage.world.strike(Fault::Cut { from: one, to: other });
+        stage.world.strike(Fault::Cut { from: other, to: one });
     }
-    lock(&script).sides = Some(sides.clone());
-    wait(world, &script, "acknowledgements", |script| script.done.len() == ADMINS.len())?;
-    if world.now() < FAULTS.end {
-        world.run_for(FAULTS.end - world.now());
-    }
-    world.schedule(world.now(), Fault::Calm);
-    lock(&script).healed = true;
-    wait(world, &script, "agreement", |script| script.agreed)?;
-    check(world, &lock(&script))
-}
-
-/// Lets time pass until something has happened.
-fn wait(world: &mut World, script: &SharedScript, what: &str, reached: impl Fn(&Script) -> bool) -> anyhow::Result<()> {
-    let finished = world.run_until(DEADLINE, |world| reached(&lock(script)) || !failures(world).is_empty());
-    if let Some(failure) = failures(world).first() {
-        bail!("{failure}");
-    }
-    let script = lock(script);
-    ensure!(finished, "no {what}: {:?} done, healed {}", script.done, script.healed);
-    Ok(())
-}
-
-/// Processes that ended in an error, and panics anywhere.
-fn failures(world: &World) -> Vec<String> {
-    let failed = world.exits().iter().filter_map(|exit| Some((exit.node, exit.error.as_ref()?)));
-    let errors = failed.map(|(node, error)| format!("{node} failed: {error}"));
-    errors.chain(world.panics().iter().map(|panic| format!("a panic: {panic}"))).collect()
+    stage.script().sides = Some(sides.clone());
+    stage.wait("acknowledgements", |script| script.done.len() == ADMINS.len())?;
+    stage.pass_until(FAULTS.end)?;
+    stage.world.strike(Fault::Calm);
+    stage.script().healed = true;
+    stage.wait("agreement", |script| script.agreed)?;
+    check(stage.world, &stage.script())
 }
 
 /// The records on an orchestrator's disk, as they are stored.
@@ -166,7 +129,7 @@ fn stored(world: &World, node: Node) -> anyhow::Result<BTreeMap<Hash, Vec<u8>>> 
 
 fn check(world: &World, script: &Script) -> anyhow::Result<()> {
     let first = stored(world, Node(0))?;
-    for node in (1..ORCHESTRATORS).map(Node) {
+    for node in nodes(1..ORCHESTRATORS) {
         let other = stored(world, node)?;
         ensure!(first == other, "I2: n0 and {node} hold {} and {} records, and others", first.len(), other.len());
     }
@@ -177,7 +140,7 @@ fn check(world: &World, script: &Script) -> anyhow::Result<()> {
         let record = set.open(codec::decode("record", bytes)?)?;
         ensure!(set.insert(record) == Inserted::New, "a record that was replaced is still on disk");
     }
-    for signed in &script.taken {
+    for signed in &*script.taken {
         let record: Record = set.open(signed.clone())?;
         ensure!(set.judge(&record) != Inserted::New, "{:?} was acknowledged and is gone", record.subject());
     }

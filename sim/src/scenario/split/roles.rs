@@ -7,9 +7,8 @@ use actors::{
     net::{Endpoint, Pace},
 };
 use anyhow::{Context, bail, ensure};
-use env::Env;
 use protocol::{
-    failure::{Code, Failure},
+    failure::Failure,
     ids::{ClientId, ClusterId, DomainId, RepositoryId, TokenId},
     records::{
         Admin, Chunker, Cipher, Codec, Domain, Keyset, Payload, Record, RecordBody, Revocation, Subject, TokenTerms,
@@ -20,20 +19,15 @@ use protocol::{
     wire,
 };
 
-use super::SharedScript;
-use crate::{
-    kernel::lock,
-    scenario::{
-        cluster::{
-            ORCHESTRATORS,
-            roles::{Founded, PORT, found},
-        },
-        joins::agree,
+use super::Script;
+use crate::scenario::{
+    sometimes,
+    stage::{
+        MayRetry, ORCHESTRATORS, Player,
+        founding::{PORT, agree, found},
     },
 };
 
-/// Between two looks at something that others must do first.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How long one orchestrator may take to answer one call.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Clients that each side revokes; every third is revoked by both.
@@ -50,38 +44,27 @@ const BATCH: usize = 40;
 pub const RECORDS_PER_SIDE: usize = REVOKED as usize + DOMAINS as usize * VERSIONS as usize + 2;
 
 /// Makes the cluster, and in the end compares what the orchestrators say.
-pub async fn found_and_compare(env: Env, script: SharedScript) -> anyhow::Result<()> {
-    let Founded { operator, root_seed, admin_seed, .. } = found(&env).await?;
-    agree(&env, &operator).await.context("before the split")?;
-    lock(&script).seeds = Some((root_seed, admin_seed));
-    while !lock(&script).healed {
-        env.clock.sleep(PAUSE).await;
-    }
-    agree(&env, &operator).await?;
-    operator.close().await;
-    lock(&script).agreed = true;
+pub async fn found_and_compare(me: Player<Script>) -> anyhow::Result<()> {
+    let founded = found(&me.env).await?;
+    agree(&me, &founded.operator).await.context("before the split")?;
+    me.script().seeds = Some((founded.root_seed, founded.admin_seed));
+    me.until(|script| script.healed).await;
+    agree(&me, &founded.operator).await?;
+    founded.operator.close().await;
+    me.script().agreed = true;
     Ok(())
 }
 
 /// Submits records to the orchestrators of one side.
-pub async fn decide(env: Env, number: usize, script: SharedScript) -> anyhow::Result<()> {
+pub async fn decide(me: Player<Script>, number: usize) -> anyhow::Result<()> {
     // Every machine that is down boots when the faults are over, this one too.
-    if lock(&script).done.contains(&number) {
+    if me.script().done.contains(&number) {
         return Ok(());
     }
-    let (seeds, members) = loop {
-        let told = {
-            let script = lock(&script);
-            script.seeds.zip(script.sides.clone())
-        };
-        match told {
-            Some((seeds, sides)) => break (seeds, sides[number].clone()),
-            None => env.clock.sleep(PAUSE).await,
-        }
-    };
+    let (seeds, sides) = me.told(|script| script.seeds.zip(script.sides.clone())).await;
     let (root, admin) = (Signer::from_seed(&seeds.0), Signer::from_seed(&seeds.1));
-    let endpoint = Endpoint::bind(&env, &Identity::of_operator(seeds.1), (Ipv4Addr::UNSPECIFIED, 0).into(), false)?;
-    let side = Side { env, endpoint, members, cluster: ClusterId::of_root(&root.public()) };
+    let endpoint = Endpoint::bind(&me.env, &Identity::of_operator(seeds.1), (Ipv4Addr::UNSPECIFIED, 0).into(), false)?;
+    let side = Side { me, endpoint, members: sides[number].clone(), cluster: ClusterId::of_root(&root.public()) };
 
     let keyset = side.keyset().await?;
     let mut records = Vec::new();
@@ -91,24 +74,24 @@ pub async fn decide(env: Env, number: usize, script: SharedScript) -> anyhow::Re
     for batch in records.chunks(BATCH) {
         let signed: Vec<_> = batch.iter().map(|record| record.signed().clone()).collect();
         side.ask(wire::Submit { records: signed.clone() }).await.context("submit")?;
-        lock(&script).taken.extend(signed);
+        side.me.script().taken.extend(signed);
     }
     let keyset = side.sign(&root, 2, Payload::Keyset(side.another(keyset))).signed().clone();
     let submit = wire::Submit { records: vec![keyset.clone()] };
     if side.is_majority() {
         side.ask(submit).await.context("submitting a keyset")?;
-        lock(&script).taken.push(keyset);
+        side.me.script().taken.push(keyset);
     } else {
         side.submit_in_vain(submit).await?;
     }
     side.endpoint.close().await;
-    lock(&script).done.insert(number);
+    side.me.script().done.insert(number);
     Ok(())
 }
 
 /// One side of the split, as its admin sees it.
 struct Side {
-    env: Env,
+    me: Player<Script>,
     endpoint: Endpoint,
     members: Vec<u32>,
     cluster: ClusterId,
@@ -131,7 +114,7 @@ impl Side {
         let mut turn = 0;
         loop {
             match self.call(turn, call.clone()).await {
-                Err(failure) if failure.code == Code::Retry => self.env.clock.sleep(PAUSE).await,
+                Err(failure) if failure.may_retry() => self.me.pause().await,
                 done => return done,
             }
             turn += 1;
@@ -143,7 +126,10 @@ impl Side {
     async fn submit_in_vain(&self, submit: wire::Submit) -> anyhow::Result<()> {
         for turn in 0..ATTEMPTS {
             match self.call(turn, submit.clone()).await {
-                Err(failure) if failure.code == Code::Retry => self.env.clock.sleep(PAUSE).await,
+                Err(failure) if failure.may_retry() => {
+                    sometimes("split: a minority keeps a keyset, and does not acknowledge it");
+                    self.me.pause().await;
+                }
                 other => bail!("a minority answered to a new keyset: {other:?}"),
             }
         }

@@ -1,12 +1,28 @@
-//! The files that the client backs up.
+//! The files that clients back up.
 
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use crate::{env::files::SimFiles, kernel::rng::Stream};
+use anyhow::{Context, ensure};
 use env::{
     Files,
     files::{Attributes, FileTime, Kind},
 };
+
+use crate::{
+    env::files::{Entry, SimFiles},
+    kernel::rng::Stream,
+};
+
+/// Where they are.
+pub const SOURCE: &str = "/data";
+/// Below it they are restored.
+pub const TARGET: &str = "/restored";
+
+/// What is in a tree.
+pub type Tree = BTreeMap<PathBuf, Entry>;
 
 /// Stands in no object's name and no object's bytes.
 pub const MARKED_NAME: &str = "the-marked-file";
@@ -18,7 +34,7 @@ const FILES_PER_DIRECTORY: u64 = 12;
 
 /// Makes small and larger files, empty ones, links of both kinds, odd names and modes.
 pub fn plant(files: &SimFiles, stream: &mut Stream) -> anyhow::Result<()> {
-    let root = Path::new(super::SOURCE);
+    let root = Path::new(SOURCE);
     files.create_dir_all(root)?;
     for directory in 0..DIRECTORIES {
         let directory = root.join(format!("d{directory}"));
@@ -49,7 +65,7 @@ pub fn plant(files: &SimFiles, stream: &mut Stream) -> anyhow::Result<()> {
 
 /// A day's work: one file goes, two come, one of them large.
 pub fn edit(files: &dyn Files, day: usize, salt: &[u8; 32]) -> std::io::Result<()> {
-    let root = Path::new(super::SOURCE);
+    let root = Path::new(SOURCE);
     files.remove(&root.join(format!("d2/f{day}")))?;
     let large: Vec<u8> = salt.iter().cycle().zip(0_u64..400_000).map(|(byte, at)| byte ^ (at >> 7) as u8).collect();
     for (name, content) in [("small", salt.as_slice()), ("large", &large)] {
@@ -76,4 +92,23 @@ fn bytes(stream: &mut Stream, len: u64) -> Vec<u8> {
     }
     bytes.truncate(len as usize);
     bytes
+}
+
+/// Says what differs between what was backed up and what was restored, if anything does.
+pub fn compare(before: &Tree, after: &Tree) -> anyhow::Result<()> {
+    let told = |entry: &Entry| (entry.metadata.mode, entry.metadata.mtime, entry.metadata.links, entry.content.len());
+    for (path, entry) in before {
+        let restored = after.get(path).with_context(|| format!("{} was not restored", path.display()))?;
+        let same = entry.content == restored.content && told(entry) == told(restored);
+        let (entry, restored) = (told(entry), told(restored));
+        ensure!(same, "{} is not what was backed up: {entry:?} became {restored:?}", path.display());
+    }
+    let extra = after.keys().find(|path| !before.contains_key(*path));
+    ensure!(extra.is_none(), "{extra:?} was restored but never there");
+    Ok(())
+}
+
+/// The same for a machine's tree as it is, and what was restored of it.
+pub fn compare_restored(files: &SimFiles) -> anyhow::Result<()> {
+    compare(&files.entries(SOURCE)?, &files.entries(format!("{TARGET}{SOURCE}"))?)
 }

@@ -1,0 +1,126 @@
+//! A cluster as an operator makes it, with the same calls that the program makes.
+
+use std::time::Duration;
+
+use actors::{
+    client::Trust as Trusted,
+    operator::{Candidate, NewToken, Operator, init},
+    system::{self, System},
+};
+use anyhow::{Context, ensure};
+use env::Env;
+use protocol::{
+    ids::{Hash, RepositoryId},
+    records::{Domain, Storage, StorageCredential, Trust},
+    sign::Signer,
+    token::Welcome,
+};
+
+use super::{MayRetry, ORCHESTRATORS, Player};
+
+/// Where orchestrators listen.
+pub const PORT: u16 = 7400;
+/// How long a token is good for: clocks jump in some of these worlds.
+const TOKEN_SECS: u64 = 90 * 86_400;
+/// After how long a person tries once more to make a cluster.
+const INIT_AGAIN: Duration = Duration::from_secs(1);
+/// How long orchestrators that run may take to come to agree.
+const AGREE: Duration = Duration::from_secs(20);
+
+/// The credential that orchestrators use.
+pub fn credential() -> StorageCredential {
+    StorageCredential::new("minter", "the minter's secret")
+}
+
+/// An orchestrator, until it dies.
+pub async fn orchestrate<S>(me: Player<S>) -> anyhow::Result<()> {
+    let mut system = start(&me).await?;
+    system.ended().await;
+    Ok(())
+}
+
+/// Starts an orchestrator.
+pub async fn start<S>(me: &Player<S>) -> anyhow::Result<System> {
+    let seat = system::orchestrator(&me.env, (me.info.address, PORT).into())?;
+    Ok(System::start(&me.env, vec![seat.role]).await?)
+}
+
+/// The orchestrator of this number, as an operator names it.
+pub fn candidate(number: u32) -> Candidate {
+    Candidate { name: format!("o{number}"), address: format!("o{number}:{PORT}"), key: None }
+}
+
+/// What an operator has made: a cluster with one storage and one domain.
+pub struct Founded {
+    /// The connection to it.
+    pub operator: Operator,
+    /// The domain.
+    pub domain: Domain,
+    /// Its secrets.
+    pub secrets: Welcome,
+    /// The root key's seed.
+    pub root_seed: [u8; 32],
+    /// The admin key's seed.
+    pub admin_seed: [u8; 32],
+}
+
+impl Founded {
+    /// Makes a token for the domain, as text.
+    pub async fn token(&self, env: &Env, name: &str, uses: u32) -> anyhow::Result<String> {
+        let (domain, expires) = (self.domain.id, env.clock.now().plus_secs(TOKEN_SECS));
+        let new = NewToken { name: name.into(), uses, expires, domain, tags: vec!["laptop".into()] };
+        let token = self.operator.add_token(new, &self.secrets).await.context("token create")?;
+        Ok(token.to_text())
+    }
+}
+
+/// Makes a cluster of the orchestrators, a storage and a domain.
+pub async fn found(env: &Env) -> anyhow::Result<Founded> {
+    let root_seed: [u8; 32] = env.rng.array();
+    let root = Signer::from_seed(&root_seed);
+    let admin_seed: [u8; 32] = env.rng.array();
+    let candidates: Vec<Candidate> = (0..ORCHESTRATORS).map(candidate).collect();
+    let keyset = loop {
+        match init(env, "simulated", &candidates, &root, admin_seed, "operator").await {
+            // All of them have to be there. Whoever runs it again goes on from where it was.
+            Err(failure) if failure.may_retry() => env.clock.sleep(INIT_AGAIN).await,
+            made => break made.context("cluster init")?,
+        }
+    };
+    let trust = Trusted {
+        root: root.public(),
+        keyset_floor: keyset.version(),
+        addresses: candidates.into_iter().map(|candidate| candidate.address).collect(),
+    };
+    let operator = Operator::new(env, admin_seed, trust)?;
+    let storage = Storage {
+        repository: RepositoryId(env.rng.array()),
+        name: "main".into(),
+        endpoint: "https://storage.example".into(),
+        region: "sim".into(),
+        bucket: "nuts".into(),
+        prefix: "hoard".into(),
+        virtual_host: false,
+        authorities: Vec::new(),
+    };
+    let storage = operator.add_storage(storage, &credential(), false).await.context("storage add")?;
+    let secrets = operator.make_secrets();
+    let domain = operator.add_domain("home", &storage, Trust::Trusting, &secrets).await.context("domain create")?;
+    Ok(Founded { operator, domain, secrets, root_seed, admin_seed })
+}
+
+/// I2: waits until all orchestrators hold the same records and have applied the same log.
+pub async fn agree<S>(me: &Player<S>, operator: &Operator) -> anyhow::Result<()> {
+    let give_up = me.env.clock.monotonic() + AGREE;
+    loop {
+        let status = operator.status().await?;
+        let answers = status.iter().filter_map(|(_, status)| status.as_ref().ok());
+        let seen: Vec<(Hash, u64, u64)> =
+            answers.map(|status| (status.records, status.records_count, status.applied)).collect();
+        if seen.len() == ORCHESTRATORS as usize && seen.windows(2).all(|pair| pair[0] == pair[1]) {
+            return Ok(());
+        }
+        ensure!(me.env.clock.monotonic() < give_up, "I2: the records do not converge: {status:?}");
+        me.pause().await;
+    }
+}
