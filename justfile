@@ -17,8 +17,22 @@ audit:
     cargo deny --offline check licenses bans sources
 
 simulate:
-    cargo run -p sim -- meta --seeds 5
-    cargo run -p sim -- run --seeds 20
+    cargo run -p sim -- run --seeds 110 --from "$(date +%s)000"
+    cargo run -p sim -- meta --seeds 22 --from "$(date +%s)000"
+
+# Fresh seeds for so long, in an optimized build that keeps all assertions.
+soak MINUTES="60":
+    cargo run --profile sim -p sim -- soak --minutes {{MINUTES}}
+
+# Each bug that was put there on purpose, and which check finds it after how many seeds.
+planted *ARGS:
+    cargo run --profile sim -p sim -- planted {{ARGS}}
+
+# Real processes under chaos; root, and a release build and the judge first.
+lab *ARGS:
+    cargo build --release -p node
+    cargo build -p sim
+    python3 deploy/lab {{ARGS}}
 
 bench:
     cargo bench -p benches
