@@ -30,6 +30,9 @@ use crate::tasks::Tasks;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// After a backup that could not be written anywhere.
 const AFTER_TROUBLE: Duration = Duration::from_secs(10);
+/// Trouble is told once it has lasted so long: after a change of the roster, secrets are
+/// sealed again within seconds.
+const TOLD_AFTER: Duration = Duration::from_secs(30);
 /// How long a storage may take for one object.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Old backups that are removed in one round.
@@ -68,7 +71,13 @@ impl Actor for Archivist {
 
     async fn pre_start(&self, _: ActorRef<()>, state: State) -> Result<State, ActorProcessingErr> {
         // Beside the actor, so that it stops at once when the seat is closed.
-        let mut work = Work { desk: state.desk.clone(), report: state.report.clone(), last: None, may_delete: true };
+        let mut work = Work {
+            desk: state.desk.clone(),
+            report: state.report.clone(),
+            last: None,
+            trouble_since: None,
+            may_delete: true,
+        };
         state.tasks.spawn(async move {
             loop {
                 let pause = work.round().await;
@@ -85,6 +94,8 @@ struct Work {
     /// The last backup that this node wrote while it led, and when it was begun, by the
     /// monotonic clock.
     last: Option<(Fingerprint, Duration, u64)>,
+    /// Since when backups fail, by the monotonic clock.
+    trouble_since: Option<Duration>,
     /// Whether the storages let orchestrators delete, as far as is known.
     may_delete: bool,
 }
@@ -94,7 +105,7 @@ impl Work {
     async fn round(&mut self) -> Duration {
         if !self.desk.log.leads() {
             // Whoever leads next writes one, and may have written more by the time this leads again.
-            self.last = None;
+            (self.last, self.trouble_since) = (None, None);
             self.report.send_replace(None);
             return INTERVAL;
         }
@@ -109,7 +120,7 @@ impl Work {
             Ok(false) => AFTER_TROUBLE,
             Err(failure) => {
                 tracing::warn!(%failure, "the ledger was not backed up");
-                self.tell(|status| status.trouble = Some(failure.message.clone()));
+                self.tell_trouble(Some(failure.message));
                 AFTER_TROUBLE
             }
         }
@@ -128,6 +139,14 @@ impl Work {
             condemned: ledger.reuses().map(|(_, reuse)| reuse.condemned().count() as u64).sum(),
             applied: ledger.applied().unwrap_or_default(),
         })
+    }
+
+    /// Tells what is wrong if it lasts, or that nothing is.
+    fn tell_trouble(&mut self, trouble: Option<String>) {
+        let now = self.desk.env.clock.monotonic();
+        self.trouble_since = trouble.is_some().then(|| self.trouble_since.unwrap_or(now));
+        let lasts = self.trouble_since.is_some_and(|since| now.saturating_sub(since) >= TOLD_AFTER);
+        self.tell(|status| status.trouble = trouble.filter(|_| lasts));
     }
 
     fn tell(&self, change: impl FnOnce(&mut BackupStatus)) {
@@ -193,8 +212,8 @@ impl Work {
         put_all(&records, &mut stewards, &mut trouble, &format!("{HEADS}/{named}"), &sealed).await;
         let written = !stewards.is_empty();
         let said = trouble.iter().map(|(storage, why)| format!("{storage}: {why}")).collect::<Vec<_>>().join("; ");
+        self.tell_trouble((!said.is_empty()).then_some(said));
         self.tell(|status| {
-            status.trouble = (!said.is_empty()).then_some(said);
             if written {
                 (status.at, status.applied) = (Some(head.at), head.applied);
                 (status.clients, status.snapshots) = (head.clients, head.snapshots);

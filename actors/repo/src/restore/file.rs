@@ -37,6 +37,9 @@ pub struct PartWriter {
     /// The file that goes on from the last part.
     pub open: Option<Writing>,
     pub outcome: RestoreOutcome,
+    /// Files for which there was no room, to be written again when all else is. None: this
+    /// is that time.
+    pub crowded: Option<Vec<Part>>,
 }
 
 /// A file being restored.
@@ -50,6 +53,8 @@ pub struct Writing {
     source: Option<Box<dyn SourceFile>>,
     /// Why it cannot be made at all.
     failed: Option<String>,
+    /// Whether that is for want of room.
+    crowded: bool,
     written: u64,
     /// Bytes that are not in it, and the first reason.
     lost: u64,
@@ -64,7 +69,9 @@ impl PartWriter {
             _ => self.begin(&part),
         };
         for piece in &part.pieces {
-            self.progress.bytes.add(u64::from(piece.reference.len));
+            if self.crowded.is_some() {
+                self.progress.bytes.add(u64::from(piece.reference.len));
+            }
             if writing.failed.is_none() {
                 self.piece(&part, &mut writing, piece);
             }
@@ -73,7 +80,13 @@ impl PartWriter {
             writing.lost = writing.lost.max(1);
             writing.reason.get_or_insert_with(|| error.told());
         }
-        if part.last { self.finish(&part, writing) } else { self.open = Some(writing) }
+        match &mut self.crowded {
+            _ if !part.last => self.open = Some(writing),
+            // A larger one that is written at the same time may have taken the room, and
+            // have to give it back.
+            Some(crowded) if writing.crowded && part.first => crowded.push(part),
+            _ => self.finish(&part, writing),
+        }
     }
 
     fn begin(&self, part: &Part) -> Writing {
@@ -81,7 +94,7 @@ impl PartWriter {
         match part.fate {
             Fate::New if part.last => match self.files.create_file(&part.path) {
                 Ok(handle) => writing.handle = Some(handle),
-                Err(error) => writing.failed = Some(error.to_string()),
+                Err(error) => self.give_up(part, &mut writing, &error),
             },
             Fate::New | Fate::Replace(_) => self.draft(part, &mut writing, 0),
             // A draft is made when the first difference is met.
@@ -98,7 +111,7 @@ impl PartWriter {
                 writing.handle = Some(handle);
             }
             Ok(handle) => (writing.handle, writing.draft) = (Some(handle), Some(draft)),
-            Err(error) => writing.failed = Some(error.to_string()),
+            Err(error) => self.give_up(part, writing, &error),
         }
         if same > 0 && writing.failed.is_none() {
             self.copy(part, writing, 0, same);
@@ -123,6 +136,7 @@ impl PartWriter {
                     writing.written += plain.len() as u64;
                     return;
                 }
+                Err(error) if is_no_room(&error) => return self.give_up(part, writing, &error),
                 Err(error) => error.to_string(),
             },
             Some(Err(_)) if probe::planted(Plant::LossHidden) => return,
@@ -133,10 +147,27 @@ impl PartWriter {
         writing.reason.get_or_insert(lost);
     }
 
+    /// Makes nothing of it, and leaves no room taken.
+    fn give_up(&self, part: &Part, writing: &mut Writing, error: &io::Error) {
+        let is_new = matches!(part.fate, Fate::New);
+        if writing.handle.take().is_some() {
+            let made = writing.draft.take().or_else(|| is_new.then(|| part.path.clone()));
+            // A draft that cannot be removed is replaced by the next restore.
+            made.map(|made| self.files.remove(&made));
+        }
+        let reason = error.to_string();
+        writing.failed =
+            Some(if is_new { format!("it could not be restored: {reason}") } else { kept_as_it_was(&reason) });
+        writing.crowded = is_no_room(error);
+    }
+
     /// Copies from the file that is there, and leaves its holes out.
     fn copy(&self, part: &Part, writing: &mut Writing, from: u64, to: u64) {
         let copied = self.try_copy(part, writing, from, to);
         if let Err(error) = copied {
+            if is_no_room(&error) {
+                return self.give_up(part, writing, &error);
+            }
             writing.lost += to - from;
             writing.reason.get_or_insert_with(|| format!("the file that is there cannot be copied: {error}"));
         }
@@ -280,6 +311,10 @@ impl PartWriter {
     fn problem(&mut self, path: &Path, reason: impl Into<String>) {
         self.outcome.problems.add(path, reason);
     }
+}
+
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn kept_as_it_was(reason: &str) -> String {

@@ -9,7 +9,7 @@ use super::{
     file::{PartWriter, Writing},
     place,
     rights::Rights,
-    wave::{Loaded, Step, Wave},
+    wave::{Loaded, Part, Step, Wave},
 };
 use crate::{context::Context, error::RepoError, progress::Progress};
 
@@ -109,6 +109,7 @@ pub async fn write(
                 progress: progress.clone(),
                 open: if number == 0 { open.take() } else { None },
                 outcome: RestoreOutcome::default(),
+                crowded: Some(Vec::new()),
             };
             context.run(move || {
                 parts.into_iter().for_each(|part| writer.part(part));
@@ -116,11 +117,31 @@ pub async fn write(
             })
         })
         .collect();
+    let mut crowded: Vec<Part> = Vec::new();
     for (number, writer) in futures_util::future::join_all(jobs).await.into_iter().enumerate() {
         target.outcome.merge(writer.outcome);
+        crowded.extend(writer.crowded.unwrap_or_default());
         if number + 1 == shares_count {
             target.open = writer.open;
         }
+    }
+    if !crowded.is_empty() {
+        // The smallest first: what fits is kept.
+        crowded.sort_by_key(|part| part.len);
+        let mut writer = PartWriter {
+            files: target.files.clone(),
+            rights: target.rights,
+            fetched: fetched.clone(),
+            progress: progress.clone(),
+            open: None,
+            outcome: RestoreOutcome::default(),
+            crowded: None,
+        };
+        let write = move || {
+            crowded.into_iter().for_each(|part| writer.part(part));
+            writer.outcome
+        };
+        target.outcome.merge(context.run(write).await);
     }
     if !after.is_empty() {
         target = context
