@@ -88,7 +88,7 @@ fn open(bytes: &[u8]) {
             }
         }
         if let Ok(packs) = segment.open_packs(block, sealed) {
-            packs.iter().for_each(|pack| drop(segment.pack_block_named(&pack.name)));
+            packs.iter().for_each(|pack| _ = segment.pack_block_named(&pack.name));
         }
     }
 }
