@@ -13,7 +13,10 @@ from pathlib import Path
 BRIDGE = "lab0"
 PORT = 7300
 STORAGE_PORT = 9000
+# An orchestrator needs little. The storage keeps all that a minute's backups leave, and
+# nobody sweeps.
 DISK_MIB = 128
+STORAGE_MIB = 2048
 FAKETIME = [Path(place) for place in ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
                                       "/usr/lib/faketime/libfaketimeMT.so.1")]
 
@@ -64,13 +67,13 @@ class Machine:
 class Node(Machine):
     """A machine with a resident process, on a small disk of its own."""
 
-    def __init__(self, name, number, directory, program, config, words):
+    def __init__(self, name, number, directory, program, config, words, disk_mib=DISK_MIB):
         super().__init__(name, number, directory)
         self.config, self.program, self.words = directory / f"{name}.toml", program, words
         self.log = directory / f"{name}.log"
         self.data = self.directory / "data"
         self.data.mkdir()
-        run("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", self.data)
+        run("mount", "-t", "tmpfs", "-o", f"size={disk_mib}m", "tmpfs", self.data)
         self.config.write_text(f'data_dir = "{self.data}"\n{config(self.address)}')
         self.process, self.said = None, []
         self.lock = threading.Lock()
@@ -130,7 +133,7 @@ class Fleet:
             f'access_key_file = "{directory}/access-key"\nsecret_key_file = "{directory}/secret-key"\n')
         self.orchestrators = [Node(f"o{number}", 10 + number, directory, program, listen, ["listening on ", "key "])
                               for number in range(1, orchestrators + 1)]
-        self.storage = Node("storage", 2, directory, program, serve, ["serving "])
+        self.storage = Node("storage", 2, directory, program, serve, ["serving "], STORAGE_MIB)
         self.operator = Machine("operator", 3, directory)
         self.clients = [Machine(f"c{number}", 100 + number, directory) for number in range(1, clients + 1)]
         self._visitors = 0

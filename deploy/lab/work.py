@@ -161,6 +161,8 @@ class Work:
         began, answer = self._ask(machine, "snapshot", "create", tree, "--data-dir", machine.directory / "client",
                                   "--retry-for", PATIENCE, kill_after=kill_after)
         outcome = DONE if answer["ok"] else REFUSED if answer["code"] == "denied" else UNCLEAR
+        if outcome == REFUSED:
+            self.history.tell(f"{machine.name} may not back up: {answer['message']}")
         self.history.add("backup", began, client=client, outcome=outcome, snapshot=answer.get("snapshot"), digest=digest)
         return answer.get("snapshot")
 
@@ -227,7 +229,7 @@ def edit(tree, dice):
             with open(path, "ab") as file:
                 file.write(dice.randbytes(dice.randrange(1, 5000)))
         else:
-            path.write_bytes(dice.randbytes(dice.choice([0, 10, 3_000, 200_000, 2_000_000])))
+            path.write_bytes(dice.randbytes(dice.choice([0, 10, 3_000, 200_000, 500_000])))
 
 
 def digest_of(tree):
