@@ -68,8 +68,9 @@ impl Rank {
 
 /// Says what a key may occupy now.
 pub trait Ranks {
-    /// The rank of a key.
-    fn rank(&self, key: &PublicKey) -> Rank;
+    /// The rank of a key, or `None` while there is nobody here who could tell: that is
+    /// no reason to take anything from a caller who has it.
+    fn rank(&self, key: &PublicKey) -> Option<Rank>;
 }
 
 /// The connections that others have made to this node. Clones share them.
@@ -123,7 +124,7 @@ impl Connections {
         }
         let place = Place { connections: self.clone(), key, id };
         // Asked after it was listed: a revocation that comes now finds it in the list.
-        let rank = ranks.rank(&key);
+        let rank = ranks.rank(&key).unwrap_or(Rank::Stranger);
         self.with(|listing| listing.rank(&key, id, rank));
         if rank == Rank::Stranger {
             self.with(|listing| listing.add_stranger(key, id, ranks));
@@ -146,7 +147,7 @@ impl Connections {
     pub fn review(&self, ranks: &dyn Ranks) {
         let keys: Vec<PublicKey> = self.with(|listing| listing.by_key.keys().copied().collect());
         for key in keys {
-            let rank = ranks.rank(&key);
+            let Some(rank) = ranks.rank(&key) else { continue };
             self.with(|listing| {
                 for entry in listing.by_key.get_mut(&key).into_iter().flatten() {
                     entry.take(rank);
@@ -180,7 +181,7 @@ impl Listing {
             return;
         }
         // Whoever has joined since is a stranger no more.
-        self.strangers.retain(|(key, _)| ranks.rank(key) == Rank::Stranger);
+        self.strangers.retain(|(key, _)| matches!(ranks.rank(key), Some(Rank::Stranger) | None));
         while self.strangers.len() > limits::STRANGERS_MAX
             && let Some((key, id)) = self.strangers.pop_front()
         {

@@ -114,7 +114,7 @@ async fn serve_connection(connection: Connection, service: Arc<dyn Service>, con
             }
             stream = connection.accept_uni() => {
                 let Ok(mut receive) = stream else { break };
-                if service.rank(&key) != Rank::Member {
+                if service.rank(&key) != Some(Rank::Member) {
                     // Already stopped, if this fails.
                     let _ = receive.stop(VarInt::from_u32(0));
                     continue;
@@ -140,7 +140,8 @@ async fn serve_call(
     service: Arc<dyn Service>,
     connection: Connection,
 ) {
-    let bytes_max = service.rank(&caller).request_bytes_max();
+    let rank = service.rank(&caller);
+    let bytes_max = rank.unwrap_or(Rank::Stranger).request_bytes_max();
     let read = tokio::time::timeout(REQUEST_PATIENCE, receive.read_to_end(bytes_max)).await;
     let answer = match read {
         Ok(Ok(bytes)) => match wire::read_call(&bytes) {
@@ -154,6 +155,8 @@ async fn serve_call(
             }
             Err(failure) => Err(failure),
         },
+        // It may be longer than a stranger's because a member sent it.
+        Ok(Err(error)) if rank.is_none() => Err(Failure::retry(format!("the request was not read here: {error}"))),
         Ok(Err(error)) => Err(Failure::invalid(format!("the request did not arrive whole: {error}"))),
         Err(_) => Err(Failure::retry("the request did not arrive in time")),
     };

@@ -158,21 +158,21 @@ impl Service for Front {
     }
 
     fn left(&self, key: &PublicKey, received: u64) {
-        if matches!(self.rank(key), Rank::Client | Rank::Stranger | Rank::Refused) {
+        if self.rank(key) != Some(Rank::Member) {
             self.client_bytes.add(received);
         }
     }
 }
 
 impl Ranks for Front {
-    fn rank(&self, key: &PublicKey) -> Rank {
-        let standing = self.seat.read().as_ref().map(|seat| seat.desk.standing(key));
-        match standing {
-            Some(Standing::Orchestrator(_) | Standing::Admin(_)) => Rank::Member,
-            Some(Standing::Client(_)) => Rank::Client,
-            Some(Standing::Revoked) => Rank::Refused,
-            Some(Standing::Stranger) | None => Rank::Stranger,
-        }
+    fn rank(&self, key: &PublicKey) -> Option<Rank> {
+        let standing = self.seat.read().as_ref().map(|seat| seat.desk.standing(key))?;
+        Some(match standing {
+            Standing::Orchestrator(_) | Standing::Admin(_) => Rank::Member,
+            Standing::Client(_) => Rank::Client,
+            Standing::Revoked => Rank::Refused,
+            Standing::Stranger => Rank::Stranger,
+        })
     }
 }
 

@@ -48,7 +48,7 @@ pub async fn add(args: AdminAdd, output: Output) -> Result<(), Trouble> {
     let session = OperatorSession::open(&args.home.path()?).await?;
     let done = async {
         let _guard = session.home.lock()?;
-        let root = root_key(&session, args.passphrase_file.as_deref())?;
+        let root = root_key(&session, args.root.passphrase_file.as_deref())?;
         let admin = Admin { name: args.name.clone(), key: args.key };
         session.operator.add_admin(admin, &root).await.map_err(again)
     };
@@ -85,7 +85,7 @@ async fn remove_in(session: &OperatorSession, args: &AdminRemove, output: Output
     if !choose::decided(output, args.yes, &would, object.clone()) {
         return Ok(());
     }
-    let root = root_key(session, args.passphrase_file.as_deref())?;
+    let root = root_key(session, args.root.passphrase_file.as_deref())?;
     let changed = session.operator.remove_admin(leaving, &root).await.map_err(again)?;
     let mut object = object;
     object["acted"] = true.into();

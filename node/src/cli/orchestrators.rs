@@ -45,7 +45,7 @@ async fn add_in(session: &OperatorSession, args: &OrchestratorAdd, output: Outpu
             }
         }
     }
-    let root = root_key(session, args.passphrase_file.as_deref())?;
+    let root = root_key(session, args.root.passphrase_file.as_deref())?;
     let changed = session.operator.add_orchestrator(candidate, args.replace.as_deref(), &root).await;
     let changed = changed.map_err(again)?;
     output.note(&format!(
@@ -111,7 +111,7 @@ async fn remove_in(session: &OperatorSession, args: &OrchestratorRemove, output:
     if !choose::decided(output, args.yes, &would, object) {
         return Ok(());
     }
-    let root = root_key(session, args.passphrase_file.as_deref())?;
+    let root = root_key(session, args.root.passphrase_file.as_deref())?;
     let changed = session.operator.remove_orchestrator(&leaving.name, &root).await.map_err(again)?;
     let roster = session.operator.settled().await.map_err(again)?;
     let mut object = changed_json(&changed, &roster);

@@ -1,16 +1,11 @@
 //! Beginning a lost cluster again.
 
 use actors::operator::{self, Remains};
-use protocol::{ids::RepositoryId, records::Storage, sign::Signer};
+use protocol::sign::Signer;
 use serde_json::{Value, json};
 
 use super::{
-    args::ClusterRebuild,
-    choose, human, input,
-    output::Output,
-    session::operator_env,
-    storage::{read_authorities, read_credential},
-    text,
+    args::ClusterRebuild, choose, human, input, output::Output, session::operator_env, storage::read_place, text,
     trouble::Trouble,
 };
 use crate::{env::RealEnv, home::Home};
@@ -29,18 +24,8 @@ async fn rebuild_in(real: &RealEnv, args: &ClusterRebuild, output: Output) -> Re
     let _guard = home.lock()?;
     let (admin_seed, cluster) = home.admin()?;
     let trust = cluster.trust()?;
-    let credential = read_credential(&args.credential)?;
-    let storage = Storage {
-        repository: RepositoryId([0; 16]),
-        name: "the storage".into(),
-        endpoint: args.endpoint.clone(),
-        region: args.region.clone(),
-        bucket: args.bucket.clone(),
-        prefix: args.prefix.trim_matches('/').into(),
-        virtual_host: args.virtual_host,
-        authorities: args.ca_file.as_deref().map(read_authorities).transpose()?.unwrap_or_default(),
-    };
-    let passphrase = input::passphrase(args.passphrase_file.as_deref())?;
+    let (storage, credential) = read_place(&args.place, "the storage")?;
+    let passphrase = input::passphrase(args.root.passphrase_file.as_deref())?;
     let root = Signer::from_seed(&*home.open_root_key(&passphrase)?);
     if let Some(address) = operator::survivor(env, *admin_seed, &trust).await? {
         return Err(Trouble::invalid(format!("the orchestrator at {address} is at work: this cluster is not lost"))

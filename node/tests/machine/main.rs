@@ -14,6 +14,7 @@ mod net;
 mod odd_files;
 mod pool;
 mod probing;
+mod ranks;
 mod raw;
 mod suite;
 mod tls;

@@ -1,11 +1,9 @@
 //! What can be asked about admins.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use protocol::ids::PublicKey;
 
-use super::{HomeArgs, operator::label};
+use super::{HomeArgs, RootKeyArgs, operator::label};
 
 /// Commands about admins.
 #[derive(Debug, Subcommand)]
@@ -64,9 +62,9 @@ pub struct AdminAdd {
     pub name: String,
     /// The public key that `nuthatch admin create` printed.
     pub key: PublicKey,
-    /// A file with the passphrase of the root key on its first line. Without it you are asked.
-    #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub root: RootKeyArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub home: HomeArgs,
@@ -92,9 +90,9 @@ pub struct AdminRemove {
     /// Act, instead of only showing what would happen.
     #[arg(long)]
     pub yes: bool,
-    /// A file with the passphrase of the root key on its first line. Without it you are asked.
-    #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub root: RootKeyArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub home: HomeArgs,

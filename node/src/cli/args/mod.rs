@@ -24,7 +24,7 @@ pub use self::{
     orchestrator::{OrchestratorAdd, OrchestratorCommand, OrchestratorRemove},
     reading::{Restore, SnapshotDiff, Verify},
     sources::{RuleArgs, SourceArgs, StreamArgs},
-    storage::{CredentialArgs, StorageAdd, StorageCheck, StorageCommand},
+    storage::{CredentialArgs, StorageAdd, StorageCheck, StorageCommand, StoragePlaceArgs},
 };
 
 const AFTER: &str = "\
@@ -219,6 +219,14 @@ pub struct HomeArgs {
     /// The operator's directory, with the keys of the cluster.
     #[arg(long, value_name = "DIR", env = "NUTHATCH_HOME", hide_env = true, help_heading = "Where")]
     pub home: Option<PathBuf>,
+}
+
+/// What opens the root key.
+#[derive(Debug, Args)]
+pub struct RootKeyArgs {
+    /// A file with the passphrase of the root key on its first line. Without it you are asked.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// Where a client's keys are.

@@ -6,7 +6,7 @@ use actors::operator::Candidate;
 use clap::{Args, Subcommand};
 use protocol::limits::{LABEL_BYTES_MAX, TOKEN_USES_MAX};
 
-use super::{CredentialArgs, HomeArgs};
+use super::{HomeArgs, RootKeyArgs, StoragePlaceArgs};
 use crate::settings::units;
 
 /// Commands about the cluster.
@@ -56,33 +56,15 @@ pub struct ClusterRebuild {
     /// A node that is to be an orchestrator.
     #[arg(long = "orchestrator", value_name = "[NAME=]HOST:PORT[#KEY]", required = true, value_parser = candidate)]
     pub orchestrators: Vec<Candidate>,
-    /// The storage's `https://host[:port]`; plain http only on this machine.
-    #[arg(long, value_name = "URL")]
-    pub endpoint: String,
-    /// Its bucket.
-    #[arg(long)]
-    pub bucket: String,
-    /// What every object's name starts with.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub prefix: String,
-    /// The region that requests are signed for.
-    #[arg(long, default_value = "us-east-1")]
-    pub region: String,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub credential: CredentialArgs,
-    /// The bucket stands in the host name instead of the path.
-    #[arg(long)]
-    pub virtual_host: bool,
-    /// A file with the certificate of the authority that signed the server's, in PEM or DER.
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
+    pub place: StoragePlaceArgs,
     /// Act, instead of only showing what would happen.
     #[arg(long)]
     pub yes: bool,
-    /// A file with the passphrase of the root key on its first line. Without it you are asked.
-    #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub root: RootKeyArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub home: HomeArgs,

@@ -1,12 +1,10 @@
 //! What an operator can ask about orchestrators.
 
-use std::path::PathBuf;
-
 use actors::operator::Candidate;
 use clap::{Args, Subcommand};
 
 use super::{
-    HomeArgs,
+    HomeArgs, RootKeyArgs,
     operator::{candidate, label},
 };
 
@@ -54,9 +52,9 @@ pub struct OrchestratorAdd {
     /// Replace without showing first what would happen.
     #[arg(long)]
     pub yes: bool,
-    /// A file with the passphrase of the root key on its first line. Without it you are asked.
-    #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub root: RootKeyArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub home: HomeArgs,
@@ -81,9 +79,9 @@ pub struct OrchestratorRemove {
     /// Act, instead of only showing what would happen.
     #[arg(long)]
     pub yes: bool,
-    /// A file with the passphrase of the root key on its first line. Without it you are asked.
-    #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub root: RootKeyArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub home: HomeArgs,

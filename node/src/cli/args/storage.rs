@@ -45,6 +45,20 @@ pub struct StorageAdd {
     /// Its name, for people.
     #[arg(value_parser = label)]
     pub name: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: StoragePlaceArgs,
+    /// Use the repository that is there already.
+    #[arg(long)]
+    pub adopt: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub home: HomeArgs,
+}
+
+/// Where a storage is, and what opens it.
+#[derive(Debug, Args)]
+pub struct StoragePlaceArgs {
     /// `https://host[:port]`; plain http only on this machine.
     #[arg(long, value_name = "URL")]
     pub endpoint: String,
@@ -69,12 +83,6 @@ pub struct StorageAdd {
     /// it they believe the authorities that their machines know.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Use the repository that is there already.
-    #[arg(long)]
-    pub adopt: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub home: HomeArgs,
 }
 
 /// Try what a storage really enforces, and say what follows.

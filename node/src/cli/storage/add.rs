@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     super::{args::StorageAdd, output::Output, session::OperatorSession, text::word, trouble::Trouble},
     check::{self, dangers},
-    read_authorities, read_credential, storages,
+    read_place, storages,
 };
 use crate::store::{Finding, Verdict};
 
@@ -55,20 +55,8 @@ impl NewStorage {
 
 /// `storage add`.
 pub async fn add(args: StorageAdd, output: Output) -> Result<(), Trouble> {
-    let new = NewStorage {
-        credential: read_credential(&args.credential)?,
-        adopt: args.adopt,
-        storage: Storage {
-            repository: RepositoryId([0; 16]),
-            name: args.name,
-            endpoint: args.endpoint,
-            region: args.region,
-            bucket: args.bucket,
-            prefix: args.prefix.trim_matches('/').into(),
-            virtual_host: args.virtual_host,
-            authorities: args.ca_file.as_deref().map(read_authorities).transpose()?.unwrap_or_default(),
-        },
-    };
+    let (storage, credential) = read_place(&args.place, &args.name)?;
+    let new = NewStorage { credential, adopt: args.adopt, storage };
     let session = OperatorSession::open(&args.home.path()?).await?;
     let added = new.add(&session).await;
     let (storage, findings) = session.close(added).await?;

@@ -2,10 +2,33 @@
 
 use std::path::Path;
 
-use protocol::records::StorageCredential;
+use protocol::{
+    ids::RepositoryId,
+    records::{Storage, StorageCredential},
+};
 
-use super::super::{args::CredentialArgs, input, trouble::Trouble};
+use super::super::{
+    args::{CredentialArgs, StoragePlaceArgs},
+    input,
+    trouble::Trouble,
+};
 use crate::store::certificates;
+
+/// The storage that the arguments describe, under a name and in no repository yet, and what
+/// opens it.
+pub fn read_place(args: &StoragePlaceArgs, name: &str) -> Result<(Storage, StorageCredential), Trouble> {
+    let storage = Storage {
+        repository: RepositoryId([0; 16]),
+        name: name.into(),
+        endpoint: args.endpoint.clone(),
+        region: args.region.clone(),
+        bucket: args.bucket.clone(),
+        prefix: args.prefix.trim_matches('/').into(),
+        virtual_host: args.virtual_host,
+        authorities: args.ca_file.as_deref().map(read_authorities).transpose()?.unwrap_or_default(),
+    };
+    Ok((storage, read_credential(&args.credential)?))
+}
 
 /// The credential that the arguments name.
 pub fn read_credential(args: &CredentialArgs) -> Result<StorageCredential, Trouble> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub use self::{
     add::{NewStorage, add},
     check::check,
-    credential::{read_authorities, read_credential},
+    credential::{read_authorities, read_credential, read_place},
 };
 use super::{args::HomeArgs, human, output::Output, session::OperatorSession, trouble::Trouble};
 

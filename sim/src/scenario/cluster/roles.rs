@@ -14,7 +14,7 @@ use crate::scenario::{
     sometimes,
     stage::{
         Player,
-        founding::found,
+        founding::found_with_token,
         person::{self, SETTLING},
         tree,
     },
@@ -25,10 +25,8 @@ const BACKUPS: usize = 5;
 
 /// The operator: makes the cluster, a storage, a domain and a token.
 pub(super) async fn operate(me: Player<Script>) -> anyhow::Result<()> {
-    let founded = found(&me.env).await?;
-    let token = founded.token(&me.env, "first", 1).await?;
+    let token = found_with_token(&me.env).await?;
     me.script().token = Some(token);
-    founded.operator.close().await;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use repo::{CancellationToken, Overwrite, Problem, Problems, Progress, RestoreOpt
 use super::Script;
 use crate::scenario::stage::{
     MayRetry, Player, Untold,
-    founding::found,
+    founding::found_with_token,
     person::{self, SETTLING},
     tree::{SOURCE, TARGET},
 };
@@ -24,10 +24,8 @@ pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     if me.script().token.is_some() {
         return Ok(());
     }
-    let founded = found(&me.env).await?;
-    let token = founded.token(&me.env, "first", 1).await?;
+    let token = found_with_token(&me.env).await?;
     me.script().token = Some(token);
-    founded.operator.close().await;
     Ok(())
 }
 

@@ -109,6 +109,14 @@ pub async fn found(env: &Env) -> anyhow::Result<Founded> {
     Ok(Founded { operator, domain, secrets, root_seed, admin_seed })
 }
 
+/// Makes a cluster and its first token, as text, and goes.
+pub async fn found_with_token(env: &Env) -> anyhow::Result<String> {
+    let founded = found(env).await?;
+    let token = founded.token(env, "first", 1).await?;
+    founded.operator.close().await;
+    Ok(token)
+}
+
 /// I2: waits until all orchestrators hold the same records and have applied the same log.
 pub async fn agree<S>(me: &Player<S>, operator: &Operator) -> anyhow::Result<()> {
     let give_up = me.env.clock.monotonic() + AGREE;
