@@ -34,6 +34,11 @@ lab *ARGS:
     cargo build -p sim
     python3 deploy/lab {{ARGS}}
 
+# A fleet on three orchestrators: `just load --enrolled 2000 --live 500`; some ten minutes and 3 GiB at its full size.
+load *ARGS:
+    cargo build --release -p node
+    cargo run --release -p benches --bin load -- {{ARGS}}
+
 bench:
     cargo bench -p benches
 

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use env::Env;
 use futures_util::future::BoxFuture;
-use protocol::{failure::Failure, ids::PublicKey};
+use protocol::{failure::Failure, ids::PublicKey, levels::Levels};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use crate::{identity::Identity, net::Endpoint, orchestrator, tasks::Tasks};
@@ -46,8 +46,9 @@ pub struct Seat {
     pub key: PublicKey,
 }
 
-/// Binds `listen`, and makes the orchestrator role.
-pub fn orchestrator(env: &Env, listen: SocketAddr) -> Result<Seat, Failure> {
+/// Binds `listen`, and makes the orchestrator role, which speaks these levels of the log:
+/// fewer than its own are those of an older program.
+pub fn orchestrator(env: &Env, listen: SocketAddr, levels: Levels) -> Result<Seat, Failure> {
     let identity = Identity::load_or_create(&*env.disk, &*env.rng)?;
     let endpoint = Endpoint::bind(env, &identity, listen, true)?;
     let (address, key) = (endpoint.address()?, identity.key());
@@ -55,7 +56,7 @@ pub fn orchestrator(env: &Env, listen: SocketAddr) -> Result<Seat, Failure> {
     let start: StartRole = Arc::new(move |supervisor| {
         let (env, identity, endpoint) = (env.clone(), identity.clone(), endpoint.clone());
         Box::pin(async move {
-            let actor = orchestrator::start(&env, &identity, endpoint, &supervisor).await?;
+            let actor = orchestrator::start(&env, &identity, endpoint, levels, &supervisor).await?;
             Ok(actor.get_cell())
         })
     });

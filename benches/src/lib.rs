@@ -2,7 +2,17 @@
 //!
 //! `cargo bench -p benches` measures cutting, sealing and packing in bytes a
 //! second. `just compare` runs the whole program, and other backup programs, on the
-//! same files.
+//! same files. `just load` enrolls a fleet of simulated clients at three orchestrators,
+//! keeps a part of it connected, and measures what that costs and how soon a change of
+//! policy reaches it. Its figures for time are those of orchestrators and clients
+//! together, which share the machine: look at what else runs there.
+//!
+//! On two cores, 5,000 enrolled and 500 live, little else running: 523 enrolled a second,
+//! at 2.0 ms of the three orchestrators' processors for each; 46 KiB for each live client
+//! at its orchestrator; a change of policy at all live clients after 77 ms; and when idle,
+//! 3 % of one core for the three, of which 2 % are without any client. With 80,000
+//! enrolled and 10,000 live, on the same cores while they were busy otherwise (load
+//! average 12): 191 a second, 49 KiB, and 11 % of one core.
 
 use protocol::{
     ids::{ClientId, DomainId, PublicKey, RepositoryId},

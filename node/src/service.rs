@@ -14,7 +14,7 @@ use actors::{
     client, orchestrator,
     system::{self, Role, StartRole, System},
 };
-use protocol::{failure::Failure, records::StorageCredential};
+use protocol::{failure::Failure, levels::Levels, records::StorageCredential};
 use ractor::Actor as _;
 use tracing_subscriber::EnvFilter;
 
@@ -81,7 +81,7 @@ async fn serve(env: &Env, settings: &Settings, signals: &mut StopSignals) -> Res
     for name in &settings.roles {
         match name {
             RoleName::Orchestrator => {
-                let seat = system::orchestrator(env, settings.listen)?;
+                let seat = system::orchestrator(env, settings.listen, Levels::OWN)?;
                 lines.extend([format!("listening on {}", seat.address), format!("key {}", seat.key)]);
                 roles.push(seat.role);
             }

@@ -46,4 +46,6 @@ pub enum Act {
     Voters(Vec<NodeId>),
     /// The ledger began again, in this incarnation.
     Rebuilt(u32),
+    /// From now on the log speaks this level (`levels`).
+    Level(u8),
 }

@@ -14,7 +14,7 @@ use crate::{
         SnapshotId, TokenId,
     },
     ledger::Item,
-    limits,
+    levels, limits,
     names::ObjectName,
     sign::Signed,
     time::UnixMillis,
@@ -120,6 +120,43 @@ pub enum Command {
         /// The record, signed by the root or by an admin.
         record: Signed,
     },
+    /// Raises the log to the next level: every orchestrator of the keyset in force speaks it.
+    Raise {
+        /// The next level.
+        level: u8,
+        /// A `levels::Statement` of each of them, signed by it.
+        #[serde(deserialize_with = "codec::at_most::<{ limits::ROSTER_MAX }, _, _>")]
+        statements: Vec<Signed>,
+    },
+    /// Notes that the ledger was backed up. Level 2.
+    NoteBackup {
+        /// The backup.
+        backup: LedgerBackup,
+    },
+}
+
+impl Command {
+    /// The level that a program has to speak to take this.
+    pub const fn level(&self) -> u8 {
+        match self {
+            Self::NoteBackup { .. } => levels::BACKUPS_NOTED,
+            Self::Raise { level, .. } => *level,
+            _ => levels::FIRST,
+        }
+    }
+}
+
+/// A backup of the ledger that a storage took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerBackup {
+    /// When, by the clock of who wrote it.
+    pub at: UnixMillis,
+    /// Up to which entry of the log.
+    pub applied: u64,
+    /// How many clients are in it.
+    pub clients: u64,
+    /// How many snapshots.
+    pub snapshots: u64,
 }
 
 /// Index segments that a verifier wrote, and what they replace.
@@ -233,6 +270,10 @@ pub enum Decided {
     Imported(u64),
     /// The record is in the audit trail, now or since earlier.
     Witnessed,
+    /// The log speaks this level, now or since earlier.
+    Raised(u8),
+    /// The ledger knows of its backup.
+    BackupNoted,
 }
 
 /// A client, as the log knows it.

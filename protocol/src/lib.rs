@@ -13,6 +13,7 @@ pub mod failure;
 pub mod format;
 pub mod ids;
 pub mod ledger;
+pub mod levels;
 pub mod limits;
 pub mod names;
 pub mod reconcile;

@@ -30,6 +30,8 @@ pub const SEGMENT: Context = Context("nuthatch 2026 segment");
 pub const CHARTER: Context = Context("nuthatch 2026 charter");
 /// The ledger's own backup, by the orchestrator that wrote it.
 pub const LEDGER: Context = Context("nuthatch 2026 ledger backup");
+/// An orchestrator's word for what its program speaks (`levels`).
+pub const LEVELS: Context = Context("nuthatch 2026 levels");
 
 /// An Ed25519 key that signs. Its bytes are wiped when it is dropped.
 #[derive(Clone)]

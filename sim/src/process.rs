@@ -12,7 +12,7 @@ use probe::Plant;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
-use crate::{kernel::interpose, rare, scenario::Scenario, world::World};
+use crate::{history, kernel::interpose, rare, scenario::Scenario, world::World};
 
 /// The subcommand that runs one seed and writes its report to standard output.
 pub const CHILD: &str = "child";
@@ -98,6 +98,7 @@ fn play(scenario: &Scenario, run: &Run) -> anyhow::Result<Report> {
     if let Some(panic) = world.panics().iter().find(|panic| !expected(panic)) {
         failure.get_or_insert_with(|| format!("a node panicked: {panic}"));
     }
+    failure = invariant_promises_are_kept(&world, failure);
     Ok(Report {
         seed,
         failure,
@@ -108,6 +109,15 @@ fn play(scenario: &Scenario, run: &Run) -> anyhow::Result<Report> {
         struck: probe::struck(),
         reached: probe::reached().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         trace: world.trace_bytes(),
+    })
+}
+
+/// What a run's history shows says more than that somebody waits in vain, so it comes first.
+fn invariant_promises_are_kept(world: &World, failure: Option<String>) -> Option<String> {
+    let Some(first) = history::violations(&world.history()).into_iter().next() else { return failure };
+    Some(match failure {
+        Some(failure) => format!("{first}\n  and: {failure}"),
+        None => first,
     })
 }
 

@@ -90,6 +90,12 @@ const REGRESSIONS: &[(&str, &str, &str)] = &[
         "an orchestrator that was away when a storage was added refused that storage's clients for good",
     ),
     ("leases", "50022", "a token that only an orchestrator knew that was cut off was refused for good"),
+    (
+        "interruptions",
+        "303885",
+        "a backup that was taken over before it had its lease took the lease of the one that took over",
+    ),
+    ("minority", "301576", "an orchestrator that is sent the ledger as a snapshot may have no log beside it"),
     ("cluster", "22011", "one that is away while the cluster is made: making it again goes on from where it was"),
 ];
 

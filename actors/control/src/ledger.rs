@@ -14,12 +14,13 @@ mod admit;
 mod audit;
 mod found;
 mod lease;
+mod level;
 mod publish;
 mod redeem;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use protocol::{
     codec::DecodeError,
@@ -37,6 +38,7 @@ use audit::Audit;
 use found::Import;
 pub use lease::OpenLease;
 use lease::{Chain, Wish};
+pub use level::Later;
 pub use publish::{Published, Reuse};
 use redeem::TokenUse;
 pub use redeem::{Refusals, read_redemption};
@@ -61,6 +63,9 @@ pub struct Ledger {
     import: Option<Import>,
     /// Who did what.
     audit: Audit,
+    /// What came after level 1: apart, since an image of that has none of it.
+    #[serde(skip)]
+    later: Later,
 }
 
 /// One enrolled client.
@@ -95,6 +100,7 @@ impl Ledger {
             reuse: BTreeMap::new(),
             import: None,
             audit: Audit::default(),
+            later: Later::default(),
         }
     }
 
@@ -108,6 +114,7 @@ impl Ledger {
         }
         self.applied = Some(index);
         self.decided = self.decided.max(entry.at);
+        self.note_changed(index, entry);
         let places = (0..).map(|position| Place { index, position });
         places.zip(&entry.commands).map(|(place, command)| self.decide(place, command)).collect()
     }
@@ -119,6 +126,7 @@ impl Ledger {
                 limits::COMMANDS_PER_ENTRY_MAX
             )));
         }
+        self.check_level(command)?;
         let rebuilds = matches!(command, Command::Admit { .. } | Command::Found { .. } | Command::Import { .. });
         if self.is_importing() && !rebuilds {
             return Err(Failure::retry("the ledger is being rebuilt from its backup: try again when that is done"));
@@ -142,6 +150,11 @@ impl Ledger {
             Command::Found { charter } => self.found(charter).map(Decided::Imported),
             Command::Import { from, items } => self.import(*from, items).map(Decided::Imported),
             Command::Witness { record } => self.witness(record).map(|()| Decided::Witnessed),
+            Command::Raise { level, statements } => self.raise(*level, statements).map(Decided::Raised),
+            Command::NoteBackup { backup } => {
+                self.note_backup(backup);
+                Ok(Decided::BackupNoted)
+            }
         }
     }
 
@@ -190,9 +203,21 @@ impl Ledger {
         self.clients.values().map(|client| &client.enrollment)
     }
 
+    /// Those of them that come after a client, by client id.
+    pub fn enrollments_after(&self, after: Option<ClientId>) -> impl Iterator<Item = &Enrollment> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.clients.range((start, Bound::Unbounded)).map(|(_, client)| &client.enrollment)
+    }
+
     /// The clients that redeemed a token, in the order in which they did.
     pub fn redeemed(&self, token: &TokenId) -> &[ClientId] {
         self.tokens.get(token).map_or(&[], |used| &used.redeemed)
+    }
+
+    /// Whether a client redeemed a token. Found by the client: a token may have let a
+    /// hundred thousand in.
+    pub fn has_redeemed(&self, client: &ClientId, token: &TokenId) -> bool {
+        self.tokens.contains_key(token) && self.enrollment(client).is_some_and(|found| found.token == *token)
     }
 
     /// Whether a client has said that it opened its token's welcome.

@@ -29,4 +29,11 @@ impl dyn Rng + '_ {
         self.fill(&mut bytes);
         bytes
     }
+
+    /// A random part of a span, in whole milliseconds: so that many who do the same do not
+    /// do it at the same moment.
+    pub fn part_of(&self, span: Duration) -> Duration {
+        let most = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        Duration::from_millis(u64::from_le_bytes(self.array()) % most)
+    }
 }

@@ -42,6 +42,8 @@ pub const PATHS: &[&str] = &[
     "a lease is refused, since another backup has begun",
     "a look at the leader is shared",
     "a pack that a dead lease left is adopted",
+    "a rebuild begins in one more incarnation",
+    "a rebuild finds that an earlier one has handed over everything",
     "a stranger turns out to be known, after a look at the leader",
     "a token is redeemed again by the same keys",
     "a token is shown by more keys than it has uses",

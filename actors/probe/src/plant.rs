@@ -25,6 +25,8 @@ named! {
         SnapshotMisnumbered,
         /// A voter whose log is gone votes again, with an empty one.
         LostLogVotes,
+        /// A voter whose disk was put back votes by what that disk says.
+        OldDiskVotes,
 
         // The ledger.
         /// Whoever redeems again after an interruption takes another use of the token.
@@ -75,6 +77,12 @@ named! {
         LeaseByOwnClock,
         /// The connections of a revoked client stay.
         RevokedStays,
+        /// A revoked client is served like any other.
+        RevokedServed,
+        /// What an admin did is given up if no majority answers.
+        ActGivenUp,
+        /// Snapshots are listed as this replica has applied them so far.
+        ListUnsynced,
         /// As many strangers stay as come.
         StrangersUnbounded,
         /// The last row of each block is lost when runs are merged.
@@ -85,6 +93,12 @@ named! {
         // Clients.
         /// Keys are shown to the cluster before they are on disk.
         KeysSavedLate,
+        /// A client acknowledges its welcome before that is on its disk.
+        WelcomeSavedLate,
+        /// An older version of a policy is taken after a newer one.
+        PolicyRollsBack,
+        /// An older keyset is believed after a newer one.
+        KeysetRollsBack,
         /// An upload of which nobody knows whether it worked counts as stored.
         UnclearIsStored,
         /// After a fail-over, the ticket is taken for the answer of the storage.

@@ -21,5 +21,7 @@ named! {
         ReadsLittle,
         /// A pack of trees is closed although it has room.
         PackEarly,
+        /// A rebuild hands over one piece of the ledger at a time.
+        PieceByPiece,
     }
 }

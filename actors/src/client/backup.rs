@@ -102,7 +102,6 @@ impl Client {
         cancel: CancellationToken,
     ) -> Result<Outcome, RepoError> {
         let (env, stamina) = (self.env.clone(), request.stamina.clone());
-        let mut lease = None;
         let _turn = match turn::try_take(&env, &stamina.me)? {
             Some(turn) => turn,
             None => {
@@ -110,9 +109,11 @@ impl Client {
                     Contention::Refuse => return Err(turn::taken(&env)),
                     Contention::Wait => {}
                     Contention::TakeOver => {
-                        // This ends the other's lease, and it ends itself once it notices.
+                        // This lease ends the other's, and the other ends itself once it notices.
+                        // It is for nothing else: the other's wish for one may be under way, and
+                        // end this one.
                         let configuration = self.configure().await?;
-                        lease = Some(self.link.call(self.wish(&configuration, &request, None)?).await?);
+                        self.link.call(self.wish(&configuration, &request, None)?).await?;
                     }
                 }
                 turn::take(&env, &stamina.me, &progress, &cancel).await?
@@ -122,7 +123,7 @@ impl Client {
         let journal = Journal::open(&env, configuration.storage.repository).await;
         let distrust = Arc::default();
         let run = Run { client: self, configuration, request, journal, progress, distrust, cancel };
-        let done = run.whole(lease).await;
+        let done = run.whole().await;
         run.journal.flush().await;
         run.client.report(run.configuration.storage.repository, &run.distrust.keys()).await;
         done
@@ -143,7 +144,7 @@ impl Client {
 
 impl Run<'_> {
     /// Goes on from lease to lease until all is committed.
-    async fn whole(&self, mut first: Option<Lease>) -> Result<Outcome, RepoError> {
+    async fn whole(&self) -> Result<Outcome, RepoError> {
         let Stamina { part_after, part_bytes, .. } = self.request.stamina;
         let mut chain = match self.request.stream {
             // It cannot be read again from its start, so it is one part or nothing.
@@ -153,10 +154,7 @@ impl Run<'_> {
         let mut last = None;
         let mut poisoned = 0;
         loop {
-            let lease = match first.take() {
-                Some(lease) => lease,
-                None => self.next_lease(last).await?,
-            };
+            let lease = self.next_lease(last).await?;
             last = Some(lease.id);
             self.progress.walk_again();
             let moved = self.progress.bytes_moved.get();

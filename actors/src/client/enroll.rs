@@ -91,8 +91,14 @@ async fn join(link: &Link, token: &Token, name: &str, profile: &mut Profile, env
     }
     profile.learn(link.trust());
     // On disk before the acknowledgement: after it the release value may be gone.
-    profile.save(&*env.disk)?;
+    let late = probe::planted(Plant::WelcomeSavedLate);
+    if !late {
+        profile.save(&*env.disk)?;
+    }
     link.call(wire::Acknowledge { token: token.id() }).await?;
+    if late {
+        profile.save(&*env.disk)?;
+    }
     Ok(enrollment)
 }
 

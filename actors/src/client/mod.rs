@@ -16,6 +16,7 @@ mod reach;
 mod turn;
 
 use std::{
+    collections::BTreeMap,
     collections::BTreeSet,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -25,10 +26,11 @@ use std::{
 
 use control::RecordSet;
 use env::Env;
+use probe::Plant;
 use protocol::{
     commands::{Enrollment, SnapshotRecord},
     failure::{Code, Failure},
-    ids::ClusterId,
+    ids::{ClusterId, Hash},
     names::ObjectKey,
     records::{Domain, Record, Storage, Subject},
     sign::Signed,
@@ -57,6 +59,10 @@ pub(crate) const REDEEM_PATIENCE: Duration = Duration::from_secs(15);
 /// How long an orchestrator may take to show its records: it looks them up in memory.
 const CONFIGURE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an orchestrator may keep a client waiting for news: less than it works on any
+/// request, and each time costs both of them a little.
+const WATCH_PATIENCE: Duration = Duration::from_secs(50);
+
 /// A machine that is enrolled.
 pub struct Client {
     env: Env,
@@ -64,6 +70,8 @@ pub struct Client {
     enrollment: Enrollment,
     welcome: Welcome,
     link: Link,
+    /// The edition of the newest configuration that it has seen.
+    seen: Hash,
 }
 
 /// How much a job may use.
@@ -104,12 +112,17 @@ impl Client {
         let trust = profile.trust();
         let endpoint = Endpoint::bind(env, &profile.identity(), any_port(&trust.addresses), false)?;
         let link = Link::new(env, endpoint, trust, pace);
-        Ok(Self { env: env.clone(), profile, enrollment, welcome, link })
+        Ok(Self { env: env.clone(), profile, enrollment, welcome, link, seen: Hash([0; 32]) })
     }
 
     /// How the log knows this machine.
     pub fn enrollment(&self) -> &Enrollment {
         &self.enrollment
+    }
+
+    /// The version of each record that it works by.
+    pub fn works_by(&self) -> &BTreeMap<Subject, u64> {
+        self.profile.works_by()
     }
 
     /// Its connection to the orchestrators.
@@ -267,6 +280,25 @@ impl Client {
     /// learnt about the orchestrators.
     pub async fn refresh(&mut self) -> Result<(), Failure> {
         self.configure().await?;
+        self.keep_trust()
+    }
+
+    /// Waits until the orchestrator in use has other records for this client than it has
+    /// seen, and takes them over as `refresh` does; or until there was no news for a
+    /// while. Whether there was. One attempt: `Retry` says that it can be made elsewhere.
+    pub async fn watch(&mut self) -> Result<bool, Failure> {
+        let (link, this) = (&self.link, &*self);
+        let watched = link.once(|peer| async move {
+            let news = peer.call(wire::Watch { seen: this.seen }, WATCH_PATIENCE).await?;
+            news.map(|signed| this.read_answer(signed)).transpose()
+        });
+        let Some(read) = watched.await? else { return Ok(false) };
+        self.take_over(read)?;
+        self.keep_trust()?;
+        Ok(true)
+    }
+
+    fn keep_trust(&mut self) -> Result<(), Failure> {
         if self.profile.learn(self.link.trust()) {
             self.profile.keep(&*self.env.disk)?;
         }
@@ -279,13 +311,25 @@ impl Client {
         let (link, this) = (&self.link, &*self);
         let fetched = link.exchange(|peer| async move {
             let signed = peer.call(wire::Configure {}, CONFIGURE_PATIENCE).await?;
-            this.read_configuration(signed).map_err(|failure| Failure::retry(failure.message))
+            this.read_answer(signed)
         });
-        let (configuration, versions) = fetched.await?;
-        if self.profile.raise_floors(&versions)? {
+        let read = fetched.await?;
+        self.take_over(read)
+    }
+
+    fn read_answer(&self, signed: Vec<Signed>) -> Result<Read, Failure> {
+        let edition = wire::Watch::edition(&signed);
+        let read = self.read_configuration(signed).map_err(|failure| Failure::retry(failure.message));
+        read.map(|(configuration, versions)| Read { configuration, versions, edition })
+    }
+
+    /// From now on the client works by this, and by nothing older.
+    fn take_over(&mut self, read: Read) -> Result<Configuration, Failure> {
+        if self.profile.raise_floors(&read.versions)? {
             self.profile.keep(&*self.env.disk)?;
         }
-        Ok(configuration)
+        self.seen = read.edition;
+        Ok(read.configuration)
     }
 
     /// Reads domain and storage from an orchestrator's records, with their versions.
@@ -296,7 +340,8 @@ impl Client {
         for record in signed {
             set.insert(Record::open(record, &cluster)?);
         }
-        if set.keyset().is_none_or(|(number, _)| number < self.link.trust().keyset_floor) {
+        let is_old = |number| number < self.link.trust().keyset_floor && !probe::planted(Plant::KeysetRollsBack);
+        if set.keyset().is_none_or(|(number, _)| is_old(number)) {
             return Err(Failure::denied("the orchestrator answered with an old keyset: it lags, or lies"));
         }
         // A connection may outlive every orchestrator that it began with.
@@ -317,6 +362,13 @@ impl Client {
 struct Configuration {
     domain: Domain,
     storage: Storage,
+}
+
+/// A configuration as it came, and was found good.
+struct Read {
+    configuration: Configuration,
+    versions: [(Subject, u64); 2],
+    edition: Hash,
 }
 
 fn forged(what: &str) -> Failure {

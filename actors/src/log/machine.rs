@@ -6,7 +6,7 @@
 
 use std::{io::Cursor, sync::Arc};
 
-use control::ledger::Ledger;
+use control::ledger::{Later, Ledger};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{RaftStateMachine, Snapshot},
@@ -15,6 +15,7 @@ use probe::Plant;
 use protocol::{
     codec::{self, DecodeError},
     commands::Outcome,
+    levels::{self, Levels},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -25,10 +26,8 @@ use super::{
 };
 use crate::shared::Shared;
 
-/// The version of a snapshot's bytes: `version ‖ postcard(Image)`.
-const VERSION: u8 = 1;
-
-/// What a snapshot holds.
+/// What a snapshot holds: its bytes are `level of the log ‖ postcard(Image)`, and after level
+/// 1 also `postcard(Later)`.
 #[derive(Serialize, Deserialize)]
 struct Image {
     ledger: Ledger,
@@ -49,7 +48,7 @@ impl Machine {
     /// Starts from the kept snapshot, or from `empty`. `progress` tells the index applied.
     pub fn restore(store: Store, empty: Ledger, progress: watch::Sender<u64>) -> Result<Self, StorageError> {
         let image = match store.snapshot()? {
-            Some((meta, bytes)) => decode(&meta, &bytes)?,
+            Some((meta, bytes)) => decode(&meta, &bytes, store.mark().levels())?,
             None => Image { ledger: empty, applied: None, membership: Membership::default() },
         };
         let machine = Self {
@@ -83,14 +82,35 @@ impl Machine {
     }
 }
 
-fn decode(meta: &SnapshotMeta, bytes: &[u8]) -> Result<Image, StorageError> {
+fn encode(image: &Image) -> Vec<u8> {
+    let level = image.ledger.level();
+    let mut bytes = vec![level];
+    bytes.extend(codec::encode(image));
+    if level > levels::FIRST {
+        bytes.extend(codec::encode(image.ledger.later()));
+    }
+    bytes
+}
+
+fn decode(meta: &SnapshotMeta, bytes: &[u8], levels: Levels) -> Result<Image, StorageError> {
+    read(bytes, levels).map_err(|error| openraft::StorageIOError::read_snapshot(Some(meta.signature()), &error).into())
+}
+
+fn read(bytes: &[u8], levels: Levels) -> Result<Image, DecodeError> {
     const WHAT: &str = "ledger snapshot";
-    let decoded = match bytes.split_first() {
-        Some((&VERSION, body)) => codec::decode(WHAT, body),
-        Some((&found, _)) => Err(DecodeError::UnknownVersion { what: WHAT, found, known: VERSION }),
-        None => Err(DecodeError::Malformed { what: WHAT, reason: "it is empty".into() }),
-    };
-    decoded.map_err(|error| openraft::StorageIOError::read_snapshot(Some(meta.signature()), &error).into())
+    let malformed = |reason: &str| DecodeError::Malformed { what: WHAT, reason: reason.into() };
+    match bytes.split_first() {
+        Some((&levels::FIRST, body)) => codec::decode(WHAT, body),
+        Some((&level, body)) if levels.speaks(level) => {
+            let (image, later): (Image, Later) = codec::decode(WHAT, body)?;
+            if later.level() != level {
+                return Err(malformed("it is of another level than it says"));
+            }
+            Ok(Image { ledger: image.ledger.with_later(later), ..image })
+        }
+        Some((&found, _)) => Err(DecodeError::UnknownVersion { what: WHAT, found, known: levels.last }),
+        None => Err(malformed("it is empty")),
+    }
 }
 
 /// Builds one snapshot from a copy of the state.
@@ -101,16 +121,14 @@ pub struct Builder {
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
-        let mut bytes = vec![VERSION];
-        bytes.extend(codec::encode(&self.image));
-        let bytes = Arc::new(bytes);
+        let bytes = Arc::new(encode(&self.image));
         let index = self.image.applied.map_or(0, |applied| applied.index);
         let meta = SnapshotMeta {
             last_log_id: self.image.applied,
             last_membership: self.image.membership.clone(),
             snapshot_id: index.to_string(),
         };
-        self.store.keep_snapshot(&meta, bytes.clone()).await?;
+        self.store.keep_snapshot(&meta, self.image.ledger.level(), bytes.clone()).await?;
         Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes.to_vec())) })
     }
 }
@@ -167,8 +185,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     ) -> Result<(), StorageError> {
         probe::sometimes("a voter gets the ledger as a snapshot");
         let bytes = snapshot.into_inner();
-        let image = decode(meta, &bytes)?;
-        self.store.keep_snapshot(meta, Arc::new(bytes)).await?;
+        let image = decode(meta, &bytes, self.store.mark().levels())?;
+        self.store.keep_snapshot(meta, image.ledger.level(), Arc::new(bytes)).await?;
         self.applied = image.applied;
         self.membership = image.membership;
         self.ledger.write(|ledger| *ledger = image.ledger);

@@ -7,6 +7,7 @@
 //! Invariant: `propose` returns what a majority has decided and this node has
 //! applied, so a later look at the shared ledger sees it.
 
+mod level;
 mod machine;
 mod membership;
 mod memory;
@@ -30,6 +31,7 @@ use protocol::{
     commands::{Command, Decided, Entry, Lease, Outcome, View},
     failure::{Code, Failure},
     ids::{ClientId, NodeId},
+    levels::Levels,
     limits, wire,
 };
 use ractor::{Actor, ActorCell, ActorRef};
@@ -81,6 +83,7 @@ pub struct Core {
     progress: watch::Receiver<u64>,
     peers: Peers,
     voter: u64,
+    levels: Levels,
 }
 
 /// How the log looks from here.
@@ -96,19 +99,24 @@ pub struct LogStatus {
     pub voters: Vec<NodeId>,
 }
 
+/// How a log is opened.
+pub struct Opening {
+    /// As which voter.
+    pub voter: u64,
+    /// The ledger before the first entry.
+    pub empty: Ledger,
+    /// Whether all others are asked what they remember before this node takes part.
+    pub doubtful: bool,
+    /// What the program speaks.
+    pub levels: Levels,
+}
+
 impl Log {
-    /// Opens the log from disk and starts its actor under `supervisor`. If the disk is
-    /// `doubtful`, all others are asked what they remember before this node takes part.
-    pub async fn start(
-        env: &Env,
-        voter: u64,
-        empty: Ledger,
-        peers: Peers,
-        doubtful: bool,
-        supervisor: &ActorCell,
-    ) -> Result<Self, Failure> {
+    /// Opens the log from disk and starts its actor under `supervisor`.
+    pub async fn start(env: &Env, opening: Opening, peers: Peers, supervisor: &ActorCell) -> Result<Self, Failure> {
+        let Opening { voter, empty, doubtful, levels } = opening;
         let refuse = |error: &dyn std::fmt::Display| Failure::internal(format!("cannot start the log: {error}"));
-        let store = Store::open(env, voter).await?;
+        let store = Store::open(env, voter, levels).await?;
         store.memory().doubt_disk(doubtful);
         let (progress, watched) = watch::channel(0);
         let machine = Machine::restore(store.clone(), empty, progress).map_err(|error| refuse(&error))?;
@@ -130,9 +138,9 @@ impl Log {
             ..Config::default()
         };
         let config = Arc::new(config.validate().map_err(|error| refuse(&error))?);
-        let network = Network { peers: peers.clone(), memory: store.memory().clone() };
+        let network = Network { peers: peers.clone(), memory: store.memory().clone(), mark: store.mark().clone() };
         let raft = Raft::new(voter, config, network.clone(), store, machine).await.map_err(|error| refuse(&error))?;
-        let core = Core { env: env.clone(), raft, ledger, progress: watched, peers, voter };
+        let core = Core { env: env.clone(), raft, ledger, progress: watched, peers, voter, levels };
         let (actor, _) = Actor::spawn_linked(None, Proposer, core.clone(), supervisor.clone())
             .await
             .map_err(|error| refuse(&error))?;
@@ -273,6 +281,7 @@ impl Core {
 
     /// Writes one entry, if this node leads.
     async fn write(&self, commands: Vec<Command>) -> Result<wire::Decision, Failure> {
+        self.check_levels(&commands)?;
         let entry = Entry { at: self.env.clock.now(), commands };
         match self.raft.client_write(entry).await {
             Ok(written) => {
@@ -284,6 +293,22 @@ impl Core {
             }
             Err(RaftError::APIError(error)) => Err(Failure::internal(error.to_string())),
             Err(RaftError::Fatal(error)) => Err(Failure::retry(format!("the log has stopped here: {error}"))),
+        }
+    }
+
+    /// What some voter could not read is not written, whoever proposes it.
+    fn check_levels(&self, commands: &[Command]) -> Result<(), Failure> {
+        let level = self.ledger.read().level();
+        let early = |command: &&Command| match command {
+            Command::Raise { level, .. } => !self.levels.speaks(*level),
+            command => command.level() > level,
+        };
+        match commands.iter().find(early) {
+            None => Ok(()),
+            Some(command) => Err(Failure::retry(format!(
+                "this needs level {} of the log, which is at {level} here: try again once all orchestrators are up to date",
+                command.level()
+            ))),
         }
     }
 

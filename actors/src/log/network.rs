@@ -15,6 +15,7 @@ use protocol::{codec, failure::Failure, ids::NodeId, wire, wire::Promise};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    level::Mark,
     memory::Memory,
     types::{LogId, Member, Raft, TypeConfig},
 };
@@ -23,8 +24,8 @@ use crate::net::Peers;
 /// How long replication waits after a peer was unreachable.
 const BACKOFF: Duration = Duration::from_millis(200);
 
-/// A message of replication. Between orchestrators of one version only: openraft's
-/// types are inside.
+/// A message of replication, with openraft's types in it. Before it goes a byte: the level
+/// of the sender's log, without which nobody knows whether it can be read.
 #[derive(Serialize, Deserialize)]
 enum Message {
     Append(AppendEntriesRequest<TypeConfig>),
@@ -39,19 +40,20 @@ pub struct Network {
     pub peers: Peers,
     /// What they promised.
     pub memory: Memory,
+    /// The level of this node's log.
+    pub mark: Mark,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Voter;
     async fn new_client(&mut self, target: u64, member: &Member) -> Voter {
-        Voter { peers: self.peers.clone(), memory: self.memory.clone(), target, member: member.clone() }
+        Voter { network: self.clone(), target, member: member.clone() }
     }
 }
 
 /// One voter, as another sees it.
 pub struct Voter {
-    peers: Peers,
-    memory: Memory,
+    network: Network,
     target: u64,
     member: Member,
 }
@@ -62,11 +64,15 @@ impl Voter {
         T: DeserializeOwned,
         E: DeserializeOwned + std::error::Error,
     {
-        let call = wire::Raft { to: self.target, message: codec::encode(message) };
-        let met = self.memory.meet(&self.peers, self.member.node).await;
+        let Network { peers, memory, mark } = &self.network;
+        // Taken before anything of the message can be: the mark is there before the entry.
+        let mut bytes = vec![mark.get()];
+        bytes.extend(codec::encode(message));
+        let call = wire::Raft { to: self.target, message: bytes };
+        let met = memory.meet(peers, self.member.node).await;
         met.map_err(|failure| RPCError::Unreachable(Unreachable::new(&failure)))?;
         // Before openraft drops the future at its hard limit, so that silence is counted.
-        let answer = self.peers.call(self.member.node, call, option.soft_ttl()).await;
+        let answer = peers.call(self.member.node, call, option.soft_ttl()).await;
         let bytes = answer.map_err(|failure| RPCError::Unreachable(Unreachable::new(&failure)))?;
         match codec::decode::<Result<T, E>>("replication reply", &bytes) {
             Ok(Ok(reply)) => Ok(reply),
@@ -85,9 +91,9 @@ impl RaftNetwork<TypeConfig> for Voter {
         let sent = promised(&request.vote, last_of(&request));
         let answer = self.send(&Message::Append(request), &option).await?;
         match answer {
-            AppendEntriesResponse::Success => self.memory.note(self.target, sent),
+            AppendEntriesResponse::Success => self.network.memory.note(self.target, sent),
             AppendEntriesResponse::PartialSuccess(Some(matched)) => {
-                self.memory.note(self.target, Promise { index: matched.index, ..sent });
+                self.network.memory.note(self.target, Promise { index: matched.index, ..sent });
             }
             _ => {}
         }
@@ -103,7 +109,7 @@ impl RaftNetwork<TypeConfig> for Voter {
         let vote = request.vote;
         let answer: InstallSnapshotResponse<u64> = self.send(&Message::Snapshot(request), &option).await?;
         if let Some(sent) = sent.filter(|_| answer.vote == vote) {
-            self.memory.note(self.target, sent);
+            self.network.memory.note(self.target, sent);
         }
         Ok(answer)
     }
@@ -116,7 +122,7 @@ impl RaftNetwork<TypeConfig> for Voter {
         let vote = request.vote;
         let answer: VoteResponse<u64> = self.send(&Message::Vote(request), &option).await?;
         if answer.vote_granted {
-            self.memory.note(self.target, promised(&vote, None));
+            self.network.memory.note(self.target, promised(&vote, None));
         }
         Ok(answer)
     }
@@ -139,7 +145,12 @@ fn last_of(request: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
 
 /// Takes a message of replication from another voter, at node `from`, and makes the answer.
 pub async fn take(raft: &Raft, network: &Network, from: NodeId, message: &[u8]) -> Result<Vec<u8>, Failure> {
+    let (level, message) = message.split_first().ok_or_else(|| Failure::invalid("an empty replication message"))?;
+    network.mark.check(*level)?;
     let message = codec::decode("replication message", message)?;
+    if let Message::Append(request) = &message {
+        network.mark.check_entries(&request.entries)?;
+    }
     network.memory.meet(&network.peers, from).await?;
     // Who sends holds to what it sends: it is the first to whom a candidate gives its vote,
     // and the first to whom a leader sends its entries.

@@ -15,11 +15,17 @@ use openraft::{
     storage::{LogFlushed, RaftLogStorage},
 };
 use probe::Plant;
-use protocol::{codec, failure::Failure, wire::Promise};
+use protocol::{
+    codec,
+    failure::Failure,
+    levels::{self, Levels},
+    wire::Promise,
+};
 use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    level::Mark,
     memory::Memory,
     types::{LogId, RaftEntry, SnapshotMeta, StorageError, TypeConfig},
 };
@@ -38,18 +44,20 @@ const PURGED: &str = "purged";
 const SNAPSHOT_META: &str = "snapshot-meta";
 const SNAPSHOT: &str = "snapshot";
 const PROMISES: &str = "promises";
+const LEVEL: &str = "level";
 
 /// The log's storage. Clones share one database.
 #[derive(Clone)]
-pub struct Store(Db, Memory);
+pub struct Store(Db, Memory, Mark);
 
 fn undecodable(error: &codec::DecodeError) -> redb::Error {
     redb::Error::Corrupted(error.to_string())
 }
 
 impl Store {
-    /// Opens the log of a voter in the node's data directory.
-    pub async fn open(env: &Env, voter: u64) -> Result<Self, Failure> {
+    /// Opens the log of a voter in the node's data directory. One of a level that the
+    /// program does not speak is `Invalid`, and left as it is.
+    pub async fn open(env: &Env, voter: u64, levels: Levels) -> Result<Self, Failure> {
         let database = Db::open(env, DATABASE).await?;
         // Both tables exist from the start, so that readers never meet a missing one.
         let make = |transaction: &redb::WriteTransaction| {
@@ -59,9 +67,16 @@ impl Store {
         };
         let made = database.write(Durability::Immediate, make).await;
         made.map_err(|error| database.failure(&error))?;
+        let level = database.read(|transaction| meta(transaction, LEVEL)).map_err(|error| database.failure(&error))?;
+        let mark = Mark::new(levels, level.unwrap_or(levels::FIRST), &env.disk.place())?;
         let read = |transaction: &ReadTransaction| Ok((kept(transaction)?, meta(transaction, PROMISES)?));
         let (kept, promises) = database.read(read).map_err(|error| database.failure(&error))?;
-        Ok(Self(database, Memory::new(voter, kept, promises.unwrap_or_default())))
+        Ok(Self(database, Memory::new(voter, kept, promises.unwrap_or_default()), mark))
+    }
+
+    /// Up to which level the log may have been raised.
+    pub fn mark(&self) -> &Mark {
+        &self.2
     }
 
     /// What voters promised each other.
@@ -102,16 +117,20 @@ impl Store {
         self.0.read(|transaction| meta(transaction, key)).map_err(|error| self.read_error(error))
     }
 
-    /// Keeps a snapshot, replacing the one before.
-    pub async fn keep_snapshot(&self, meta: &SnapshotMeta, bytes: Arc<Vec<u8>>) -> Result<(), StorageError> {
+    /// Keeps a snapshot of a ledger at a level, replacing the one before.
+    pub async fn keep_snapshot(&self, meta: &SnapshotMeta, level: u8, bytes: Arc<Vec<u8>>) -> Result<(), StorageError> {
         let meta = codec::encode(meta);
+        let level = level.max(self.2.get());
         self.write(false, move |transaction| {
             let mut table = transaction.open_table(META)?;
+            table.insert(LEVEL, codec::encode(&level).as_slice())?;
             table.insert(SNAPSHOT_META, meta.as_slice())?;
             table.insert(SNAPSHOT, bytes.as_slice())?;
             Ok(())
         })
-        .await
+        .await?;
+        self.2.raise(level);
+        Ok(())
     }
 
     /// The kept snapshot.
@@ -220,17 +239,23 @@ impl RaftLogStorage<TypeConfig> for Store {
         I: IntoIterator<Item = RaftEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        let entries: Vec<RaftEntry> = entries.into_iter().collect();
+        let level = self.2.raised_by(&entries);
         let entries: Vec<(u64, Vec<u8>)> =
-            entries.into_iter().map(|entry| (entry.log_id.index, codec::encode(&entry))).collect();
+            entries.iter().map(|entry| (entry.log_id.index, codec::encode(entry))).collect();
         let lazy = probe::planted(Plant::LogAppendsUnsynced);
         self.write(lazy, move |transaction| {
             let mut table = transaction.open_table(ENTRIES)?;
             for (index, bytes) in &entries {
                 table.insert(index, bytes.as_slice())?;
             }
+            if let Some(level) = level {
+                transaction.open_table(META)?.insert(LEVEL, codec::encode(&level).as_slice())?;
+            }
             Ok(())
         })
         .await?;
+        level.inspect(|level| self.2.raise(*level));
         callback.log_io_completed(Ok(()));
         Ok(())
     }

@@ -9,6 +9,7 @@ mod roots;
 use std::collections::BTreeMap;
 
 use env::{Env, Steward, store::StoreError};
+use probe::Point;
 use protocol::{
     codec,
     failure::{Code, Failure},
@@ -34,6 +35,8 @@ use crate::{
 const BACKUPS_TRIED_MAX: usize = limits::LEDGER_BACKUPS_KEPT;
 /// Bytes of pieces in one command: far enough below `limits::ENTRY_BYTES_MAX`.
 const IMPORT_BYTES: usize = 128 << 10;
+/// Incarnations that one rebuild begins: more are not its own.
+const BEGINNINGS_MAX: usize = 3;
 /// Records in one call, as far as they fit.
 const RECORDS_BYTES: usize = limits::RECORDS_BYTES_MAX / 2;
 /// Secrets that are sealed and handed over at once.
@@ -86,6 +89,8 @@ impl Remains {
                     found = Some(remains);
                     break;
                 }
+                // A storage that does not answer now is no reason to begin from an older one.
+                Err(failure) if failure.code == Code::Retry => return Err(failure),
                 Err(failure) => skipped.push(format!("{path}: {failure}")),
             }
         }
@@ -222,6 +227,10 @@ impl Remains {
 
     /// Hands over everything that was kept.
     async fn fill(&self, operator: &Operator, root: &Signer) -> Result<Roster, Failure> {
+        if Self::is_done(operator).await? {
+            probe::sometimes("a rebuild finds that an earlier one has handed over everything");
+            return operator.settled().await;
+        }
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let records: Vec<&Record> =
             self.winners().filter(|record| !matches!(record.payload(), Payload::Keyset(_))).collect();
@@ -249,22 +258,50 @@ impl Remains {
         operator.settled().await
     }
 
-    async fn import(&self, operator: &Operator, root: &Signer) -> Result<(), Failure> {
-        let charter = Charter {
+    /// Whether an earlier attempt has handed over everything, and was interrupted after that.
+    async fn is_done(operator: &Operator) -> Result<bool, Failure> {
+        let seen = operator.call(wire::Inspect {}).await?;
+        Ok(seen.seat == wire::Seat::Open && !seen.importing)
+    }
+
+    /// Has the log begin again with these pieces. How many of them it has. An earlier attempt
+    /// may have begun with others, since it looked at the storage at another time: what it
+    /// handed over is dropped by beginning in one more incarnation.
+    async fn begin(&self, operator: &Operator, root: &Signer) -> Result<u64, Failure> {
+        let mut charter = Charter {
             cluster: ClusterId::of_root(&root.public()),
             incarnation: self.incarnation,
             items: self.items.len() as u64,
             digest: self.items.iter().fold(EMPTY_DIGEST, |before, item| digest(&before, item)),
         };
-        let mut place = operator.call(wire::Found { charter: charter.sign(root) }).await?;
-        while place < charter.items {
-            let rest = &self.items[usize::try_from(place).unwrap_or(usize::MAX).min(self.items.len())..];
+        for _ in 0..BEGINNINGS_MAX {
+            match operator.call(wire::Found { charter: charter.sign(root) }).await {
+                Err(failure) if failure.code == Code::Invalid => {
+                    if Self::is_done(operator).await? {
+                        return Ok(charter.items);
+                    }
+                    probe::sometimes("a rebuild begins in one more incarnation");
+                    let seen = operator.call(wire::Inspect {}).await?;
+                    charter.incarnation = charter.incarnation.max(seen.incarnation).checked_add(1).ok_or(failure)?;
+                }
+                begun => return begun,
+            }
+        }
+        Err(Failure::retry("the ledger begins again by another hand as well: make sure that only one does it"))
+    }
+
+    async fn import(&self, operator: &Operator, root: &Signer) -> Result<(), Failure> {
+        let mut place = self.begin(operator, root).await?;
+        while let Some(rest) = self.items.get(usize::try_from(place).unwrap_or(usize::MAX)..)
+            && !rest.is_empty()
+        {
             let mut bytes = 0;
             let fits = |item: &&Item| {
                 bytes += codec::encode(*item).len();
                 bytes <= IMPORT_BYTES
             };
-            let mut items: Vec<Item> = rest.iter().take(limits::IMPORT_ITEMS_MAX).take_while(fits).cloned().collect();
+            let most = if probe::buggify(Point::PieceByPiece) { 1 } else { limits::IMPORT_ITEMS_MAX };
+            let mut items: Vec<Item> = rest.iter().take(most).take_while(fits).cloned().collect();
             if items.is_empty() {
                 items.extend(rest.first().cloned());
             }

@@ -145,6 +145,7 @@ impl Operator {
             None => {
                 let replaced = replaces.map(|name| named(&roster, name).cloned()).transpose()?;
                 check_newcomer(&roster, &newcomer, replaced.as_ref())?;
+                self.check_levels(&roster, &newcomer).await?;
                 if let Some(leaving) = &replaced {
                     roster.check_leave(leaving, true)?;
                 } else {
@@ -284,6 +285,26 @@ impl Operator {
     pub async fn inspect(&self, roster: &Roster) -> Vec<Result<wire::Inspection, Failure>> {
         let asked = roster.nodes.iter().map(|(node, _)| self.ask(node, wire::Inspect {}));
         futures_util::future::join_all(asked).await
+    }
+
+    /// Asks every orchestrator of a roster which levels of the log it speaks, in the
+    /// roster's order.
+    pub async fn speeches(&self, roster: &Roster) -> Vec<Result<wire::Speech, Failure>> {
+        let asked = roster.nodes.iter().map(|(node, _)| self.ask(node, wire::Speak {}));
+        futures_util::future::join_all(asked).await
+    }
+
+    /// A newcomer whose program cannot read the log would only stand in the way.
+    async fn check_levels(&self, roster: &Roster, newcomer: &Orchestrator) -> Result<(), Failure> {
+        let theirs = self.ask(newcomer, wire::Speak {}).await?.levels;
+        let level = self.speeches(roster).await.into_iter().flatten().filter_map(|speech| speech.active).max();
+        match level {
+            Some(level) if !theirs.speaks(level) => Err(Failure::invalid(format!(
+                "the cluster's log is at level {level}, and the program at {} speaks {theirs}: nothing was changed; bring it up to date first",
+                newcomer.address
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Asks one orchestrator, over a connection of its own.

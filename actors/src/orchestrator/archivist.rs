@@ -13,10 +13,11 @@ use control::{
 };
 use env::{Steward, run_blocking, store::StoreError};
 use protocol::{
+    commands::{Command, LedgerBackup},
     failure::Failure,
     format::ledger::{HEADS, Head, Kept, PARTS, name, seal_key, seal_part},
     ids::{RepositoryId, Sha256},
-    limits,
+    levels, limits,
     records::{Payload, Record},
     wire::BackupStatus,
 };
@@ -137,7 +138,7 @@ impl Work {
             records: records.digest(),
             clients: ledger.enrollments().len() as u64,
             condemned: ledger.reuses().map(|(_, reuse)| reuse.condemned().count() as u64).sum(),
-            applied: ledger.applied().unwrap_or_default(),
+            applied: ledger.changed().unwrap_or_default(),
         })
     }
 
@@ -171,7 +172,7 @@ impl Work {
         let mut head = Head {
             cluster: *ledger.cluster(),
             incarnation: ledger.incarnation(),
-            applied: state.applied,
+            applied: ledger.applied().unwrap_or_default(),
             keyset: records.keyset().map_or(0, |(number, _)| number),
             at: self.desk.env.clock.now(),
             clients: state.clients,
@@ -225,8 +226,21 @@ impl Work {
             for steward in stewards.values() {
                 self.tidy(&**steward, &ledger).await;
             }
+            self.note(&head).await;
         }
         Ok(written)
+    }
+
+    /// Has the log remember a backup, so that the next leader knows of it.
+    async fn note(&self, head: &Head) {
+        if self.desk.log.ledger().read().level() < levels::BACKUPS_NOTED {
+            return;
+        }
+        let Head { at, applied, clients, snapshots, .. } = *head;
+        let backup = LedgerBackup { at, applied, clients, snapshots };
+        if let Err(failure) = self.desk.log.propose(Command::NoteBackup { backup }).await {
+            tracing::debug!(%failure, "the backup is not noted: the next one will be");
+        }
     }
 
     /// The secrets that orchestrators share, as this one can open them.

@@ -1,8 +1,9 @@
 //! What an orchestrator does without being asked: while it leads the log, it admits a
-//! newer keyset, brings the voters in line with it and closes leases that are overdue;
+//! newer keyset, brings the voters in line with it, raises the log's level and closes leases
+//! that are overdue;
 //! always, it seals shared secrets for newcomers and hands release values to them,
-//! erases release values that nobody needs any more, and cuts connections whose key has
-//! no standing any more.
+//! erases release values that nobody needs any more, cuts connections whose key has
+//! no standing any more, and wakes the clients that wait for news.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -17,6 +18,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const CLOSES_MAX: usize = 64;
 /// Rounds after which the others are asked for their keyset.
 const ROUNDS_PER_KEYSET: u64 = 8;
+/// Rounds after which the others are asked what they speak.
+const ROUNDS_PER_LEVEL: u64 = 4;
 
 /// Starts the clerk.
 pub async fn start(desk: Desk, service: Arc<dyn Service>, supervisor: &ActorCell) -> Result<(), ractor::SpawnErr> {
@@ -53,6 +56,7 @@ impl Actor for Clerk {
         state.tasks.spawn(async move {
             while changes.changed().await.is_ok() {
                 desk.connections.review(&*service);
+                desk.editions.update(&desk.records.set().read());
             }
         });
         // Likewise: it waits for a majority, and nothing waits for it.
@@ -136,6 +140,11 @@ impl State {
         }
         if let Err(failure) = self.desk.follow_roster().await {
             tracing::warn!(%failure, "the voters do not follow the roster yet");
+        }
+        if self.rounds.is_multiple_of(ROUNDS_PER_LEVEL)
+            && let Err(failure) = self.desk.raise_level().await
+        {
+            tracing::warn!(%failure, "the log was not raised to its next level");
         }
         for command in commands {
             probe::sometimes("a lease is closed, since its time is over");

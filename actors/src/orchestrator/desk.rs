@@ -6,6 +6,7 @@
 
 mod acts;
 mod admin;
+mod configure;
 mod damage;
 mod joining;
 mod roster;
@@ -19,6 +20,7 @@ use protocol::{
     commands::{Command, Decided, SnapshotRecord},
     failure::{Code, Failure},
     ids::{ClientId, NodeId, PublicKey, RepositoryId, SnapshotId},
+    levels::Levels,
     records::Subject,
     sign::Signed,
     wire::{self, Answer, Reply, Request},
@@ -26,7 +28,7 @@ use protocol::{
 use tokio::sync::Semaphore;
 
 pub use self::{acts::Acts, damage::Reports};
-use super::{began::Began, gossip::Gossip, records::Records, stewards::Stewards, vault::Vault};
+use super::{began::Began, editions::Editions, gossip::Gossip, records::Records, stewards::Stewards, vault::Vault};
 use crate::{
     identity::Identity,
     log::Log,
@@ -47,8 +49,14 @@ pub struct Desk {
     pub identity: Identity,
     /// Converging state.
     pub records: Records,
+    /// What clients wait to be told of it.
+    pub editions: Editions,
     /// Decided state.
     pub log: Log,
+    /// Which levels of that the program speaks.
+    pub levels: Levels,
+    /// This node's word for it.
+    pub statement: Signed,
     /// Whether that has begun.
     pub began: Began,
     /// Who is alive.
@@ -88,11 +96,14 @@ impl Desk {
         let standing = self.permit(&incoming).await?;
         let caller = Caller { standing, incoming: &incoming };
         match incoming.request.clone() {
-            Request::Hello(_) | Request::Adopt(_) => Err(Failure::internal("first words are answered before the desk")),
+            Request::Hello(_) | Request::Adopt(_) | Request::Speak(_) => {
+                Err(Failure::internal("first words are answered before the desk"))
+            }
             Request::Redeem(call) => self.redeem(&caller, call).await.map(Reply::Redeemed),
             Request::Release(call) => self.release(&caller, call.token).map(Reply::Released),
             Request::Acknowledge(call) => self.acknowledge(&caller, call.token).await.map(Reply::Acknowledged),
             Request::Configure(_) => self.configure(&caller).map(Reply::Configured),
+            Request::Watch(call) => self.watch(&caller, &call).await.map(Reply::Watched),
             Request::Grant(call) => self.grant(&caller, call).await.map(Reply::Granted),
             Request::MintPuts(call) => self.mint_puts(&caller, &call).await.map(Reply::MintedPuts),
             Request::MintGets(call) => self.mint_gets(&caller, &call).await.map(Reply::MintedGets),
@@ -198,18 +209,6 @@ impl Desk {
             }
         }
         all_answered
-    }
-
-    fn configure(&self, caller: &Caller<'_>) -> Result<Vec<Signed>, Failure> {
-        let client = caller.client()?;
-        let domain = self.log.ledger().read().enrollment(&client).map(|enrollment| enrollment.domain);
-        let records = self.records.set().read();
-        let domain = domain.and_then(|id| records.domain(&id)).ok_or_else(not_here_yet)?;
-        let subjects = [Subject::Keyset, Subject::Domain(domain.id), Subject::Storage(domain.repository)];
-        subjects
-            .iter()
-            .map(|subject| records.winner(subject).map(|record| record.signed().clone()).ok_or_else(not_here_yet))
-            .collect()
     }
 
     async fn grant(&self, caller: &Caller<'_>, call: wire::Grant) -> Result<protocol::commands::Lease, Failure> {
@@ -345,7 +344,9 @@ impl Desk {
             (None, Some(asked)) => asked,
             (None, None) => return Err(Failure::invalid("say whose snapshots to list")),
         };
-        self.log.sync().await?;
+        if !probe::planted(Plant::ListUnsynced) {
+            self.log.sync().await?;
+        }
         let ledger = self.log.ledger().read();
         let snapshots = ledger.snapshots(&client);
         let start = match call.after {

@@ -11,6 +11,7 @@ use control::Standing;
 use protocol::{
     failure::Failure,
     ids::{ClusterId, PublicKey},
+    levels::Levels,
     records::{Payload, Record},
     sign::Signed,
     wire::{self, Answer, Reply, Request},
@@ -32,6 +33,7 @@ const VISITS_MAX: u32 = u32::MAX >> 4;
 /// What others meet first.
 pub struct Front {
     identity: Identity,
+    levels: Levels,
     seat: Shared<Option<Seat>>,
     /// The keyset that does not name this node any more.
     removed_by: Shared<Option<Signed>>,
@@ -53,9 +55,9 @@ struct Seat {
 
 impl Front {
     /// A front without a seat.
-    pub fn new(identity: Identity, client_bytes: Arc<Meter>, actor: ActorRef<Message>) -> Self {
+    pub fn new(identity: Identity, levels: Levels, client_bytes: Arc<Meter>, actor: ActorRef<Message>) -> Self {
         let (seat, removed_by, unfit) = (Shared::new(None), Shared::new(None), Shared::new(None));
-        Self { identity, seat, removed_by, unfit, client_bytes, actor }
+        Self { identity, levels, seat, removed_by, unfit, client_bytes, actor }
     }
 
     /// From now on calls are passed to this desk.
@@ -98,6 +100,13 @@ impl Front {
         wire::Welcome { agent: AGENT.into(), card: self.identity.card(), keyset }
     }
 
+    fn speech(&self) -> wire::Speech {
+        let desk = self.desk();
+        let active = desk.as_ref().map(|desk| desk.log.ledger().read().level());
+        let statement = desk.map(|desk| desk.statement);
+        wire::Speech { levels: self.levels, active, statement }
+    }
+
     async fn adopt(&self, adopt: wire::Adopt) -> Result<(), Failure> {
         // Here, where many can be checked at a time, so that strangers cannot keep the actor busy.
         check_adoption(&adopt, &self.identity)?;
@@ -138,6 +147,7 @@ impl Service for Front {
     async fn answer(&self, incoming: Incoming) -> Answer {
         match &incoming.request {
             Request::Hello(_) => Ok(Reply::Welcome(self.welcome())),
+            Request::Speak(_) => Ok(Reply::Speaks(self.speech())),
             Request::Adopt(adopt) => self.adopt(adopt.clone()).await.map(Reply::Adopted),
             Request::Inspect(_) if self.seat.read().is_none() => {
                 let (seat, why) = self.absence();

@@ -13,6 +13,7 @@ mod began;
 mod clerk;
 mod commits;
 mod desk;
+mod editions;
 mod front;
 mod gossip;
 mod judge;
@@ -27,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 
 use control::RecordSet;
 use env::Env;
-use protocol::{failure::Failure, ids::NodeId, sign::Signed, wire};
+use protocol::{failure::Failure, ids::NodeId, levels::Levels, sign::Signed, wire};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 #[cfg(fuzzing)]
@@ -58,9 +59,10 @@ pub async fn start(
     env: &Env,
     identity: &Identity,
     endpoint: Endpoint,
+    levels: Levels,
     supervisor: &ActorCell,
 ) -> Result<ActorRef<Message>, Failure> {
-    let arguments = Arguments { env: env.clone(), identity: identity.clone(), endpoint };
+    let arguments = Arguments { env: env.clone(), identity: identity.clone(), endpoint, levels };
     let (actor, _) = Actor::spawn_linked(None, Orchestrator, arguments, supervisor.clone())
         .await
         .map_err(|error| Failure::internal(format!("cannot start the orchestrator: {}", start_error(&error))))?;
@@ -86,12 +88,15 @@ struct Arguments {
     env: Env,
     identity: Identity,
     endpoint: Endpoint,
+    levels: Levels,
 }
 
 struct State {
     env: Env,
     identity: Identity,
     endpoint: Endpoint,
+    /// Which levels of the log the program speaks.
+    levels: Levels,
     front: Arc<Front>,
     connections: Connections,
     client_bytes: Arc<Meter>,
@@ -113,14 +118,15 @@ impl Actor for Orchestrator {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { env, identity, endpoint } = arguments;
+        let Arguments { env, identity, endpoint, levels } = arguments;
         let client_bytes = Arc::new(Meter::default());
-        let front = Arc::new(Front::new(identity.clone(), client_bytes.clone(), myself.clone()));
+        let front = Arc::new(Front::new(identity.clone(), levels, client_bytes.clone(), myself.clone()));
         let mut state = State {
             membership: small_file::read(&*env.disk, CLUSTER_FILE)?,
             env,
             identity,
             endpoint: endpoint.clone(),
+            levels,
             front: front.clone(),
             connections: Connections::default(),
             client_bytes,

@@ -10,6 +10,7 @@ use env::Env;
 use protocol::{
     failure::{Code, Failure},
     ids::{ClusterId, NodeId},
+    levels::Statement,
     records::{Payload, Record},
 };
 use ractor::ActorRef;
@@ -20,6 +21,7 @@ use super::{
     began::Began,
     clerk,
     desk::{Desk, Reports},
+    editions::Editions,
     gossip::{self, Gossip},
     not_naming,
     records::{Loaded, Records},
@@ -28,7 +30,11 @@ use super::{
     vault::Vault,
     verifier,
 };
-use crate::{log::Log, net::Peers, small_file};
+use crate::{
+    log::{Log, Opening},
+    net::Peers,
+    small_file,
+};
 
 const GENERATION_FILE: &str = "generation";
 /// Commit objects read at the same time.
@@ -82,7 +88,8 @@ impl State {
 
         let empty = Ledger::new(cluster, adoption.root, FIRST_INCARNATION);
         let doubtful = disk == Verdict::Doubtful;
-        let log = Log::start(env, self.identity.voter(), empty, peers.clone(), doubtful, &supervisor).await?;
+        let opening = Opening { voter: self.identity.voter(), empty, doubtful, levels: self.levels };
+        let log = Log::start(env, opening, peers.clone(), &supervisor).await?;
         self.log = Some(log.clone());
         // Nothing reaches the log before this was asked.
         let began = match Began::check(env, &log).await {
@@ -103,7 +110,10 @@ impl State {
             stewards: Stewards::new(env, self.identity.clone(), set),
             vault: Vault::open(env).await?,
             records,
+            editions: Editions::default(),
             log: log.clone(),
+            levels: self.levels,
+            statement: Statement { cluster, levels: self.levels }.sign(&self.identity.signer()),
             gossip,
             peers,
             fetches: Arc::new(Semaphore::new(COMMIT_FETCHES_MAX)),

@@ -64,6 +64,10 @@ impl<'a> Told<'a> {
                 let about = voters.iter().map(name).collect::<Vec<_>>().join(", ");
                 Self { entry, who: "the log".into(), act: "voters are", about, verified: None }
             }
+            Act::Level(level) => {
+                let about = format!("level {level}");
+                Self { entry, who: "the log".into(), act: "raised to", about, verified: None }
+            }
             Act::Rebuilt(incarnation) => {
                 let about = format!("incarnation {incarnation}");
                 Self { entry, who: "root".into(), act: "cluster rebuilt", about, verified: None }

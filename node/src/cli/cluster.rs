@@ -11,7 +11,7 @@ use protocol::{
     ids::{ClusterId, PublicKey},
     records::{Keyset, Orchestrator, Payload},
     sign::Signer,
-    wire::{Inspection, NodeStatus},
+    wire::{Inspection, NodeStatus, Speech},
 };
 use serde_json::{Value, json};
 
@@ -125,7 +125,7 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
     let session = OperatorSession::open(&home.path()?).await?;
     let asked = look_twice(&session).await;
     let (name, trust) = (session.cluster.clone(), session.operator.trust());
-    let Look { roster, inspections, findings } = session.close(asked).await?;
+    let Look { roster, inspections, speeches, findings } = session.close(asked).await?;
     let (keyset, voters) = (roster.record.version(), roster.voters());
     let works = findings.problems.is_empty();
     let mut object = json!({
@@ -133,6 +133,7 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
         "name": name,
         "cluster": ClusterId::of_root(&trust.root).to_string(),
         "keyset": keyset,
+        "level": health::level(&speeches),
         "problems": findings.problems,
         "warnings": findings.warnings,
         "backup": health::backup(&inspections).map(|backup| json!({
@@ -142,8 +143,8 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
             "snapshots": backup.snapshots,
             "trouble": backup.trouble,
         })),
-        "orchestrators": roster.nodes.iter().zip(&inspections).map(|((node, status), seen)| {
-            node_json(node, status, seen.as_ref().ok())
+        "orchestrators": roster.nodes.iter().zip(inspections.iter().zip(&speeches)).map(|((node, status), seen)| {
+            node_json(node, status, seen.0.as_ref().ok(), seen.1.as_ref().ok())
         }).collect::<Vec<_>>(),
     });
     if !works {
@@ -159,7 +160,14 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
             (true, false) => "Backups and restores work.",
             (false, _) => "Nothing can be decided now.",
         };
-        format!("Cluster {name:?}, keyset {keyset}. {verdict}\n\n{table}")
+        let level = health::level(&speeches).map(|level| format!(", level {level}")).unwrap_or_default();
+        let backed_up =
+            health::backup(&inspections).and_then(|backup| Some((backup.at?, backup.clients, backup.snapshots)));
+        let backed_up = backed_up.map(|(at, clients, snapshots)| {
+            let (clients, snapshots) = (human::counted(clients, "client"), human::counted(snapshots, "snapshot"));
+            format!("The ledger was last backed up at {}, with {clients} and {snapshots}.\n", human::time(at))
+        });
+        format!("Cluster {name:?}, keyset {keyset}{level}. {verdict}\n{}\n{table}", backed_up.unwrap_or_default())
     });
     for problem in &findings.problems {
         output.note(&format!("Problem: {problem}"));
@@ -174,6 +182,7 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
 struct Look {
     roster: Roster,
     inspections: Vec<Result<Inspection, Failure>>,
+    speeches: Vec<Result<Speech, Failure>>,
     findings: Findings,
 }
 
@@ -183,21 +192,30 @@ async fn look_twice(session: &OperatorSession) -> Result<Look, Trouble> {
     loop {
         let roster = session.operator.roster().await?;
         let inspections = session.operator.inspect(&roster).await;
-        let findings = health::look(&roster, &inspections);
+        let speeches = session.operator.speeches(&roster).await;
+        let findings = health::look(&roster, &inspections, &speeches);
         if !findings.passing || looks >= LOOKS {
-            return Ok(Look { roster, inspections, findings });
+            return Ok(Look { roster, inspections, speeches, findings });
         }
         looks += 1;
         session.env().clock.sleep(BETWEEN_LOOKS).await;
     }
 }
 
-fn node_json(node: &Orchestrator, status: &Result<NodeStatus, Failure>, seen: Option<&Inspection>) -> Value {
+fn node_json(
+    node: &Orchestrator,
+    status: &Result<NodeStatus, Failure>,
+    seen: Option<&Inspection>,
+    speech: Option<&Speech>,
+) -> Value {
     let mut object = json!({ "name": node.name, "address": node.address, "node": node.id().to_string() });
     if let Some(seen) = seen {
         object["agent"] = seen.agent.clone().into();
         object["seat"] = health::seat(seen.seat).into();
         object["incarnation"] = seen.incarnation.into();
+    }
+    if let Some(speech) = speech {
+        object["levels"] = json!([speech.levels.first, speech.levels.last]);
     }
     let more = match status {
         Err(failure) => json!({ "reachable": false, "error": failure.message }),

@@ -8,7 +8,7 @@ use protocol::{
     failure::Failure,
     ids::NodeId,
     records::Orchestrator,
-    wire::{BackupStatus, Inspection, NodeStatus, Seat},
+    wire::{BackupStatus, Inspection, NodeStatus, Seat, Speech},
 };
 
 use super::{human, text};
@@ -30,8 +30,13 @@ pub struct Findings {
     pub passing: bool,
 }
 
-/// Looks at what the orchestrators said of the cluster, and each of itself.
-pub fn look(roster: &Roster, inspections: &[Result<Inspection, Failure>]) -> Findings {
+/// Looks at what the orchestrators said of the cluster, and each of itself and of what its
+/// program speaks.
+pub fn look(
+    roster: &Roster,
+    inspections: &[Result<Inspection, Failure>],
+    speeches: &[Result<Speech, Failure>],
+) -> Findings {
     let mut findings = Findings::default();
     silent(roster, inspections, &mut findings);
     majority(roster, &mut findings);
@@ -41,6 +46,7 @@ pub fn look(roster: &Roster, inspections: &[Result<Inspection, Failure>]) -> Fin
     chores(roster, &mut findings);
     backups(inspections, &mut findings);
     versions(roster, inspections, &mut findings);
+    levels(roster, speeches, &mut findings);
     findings
 }
 
@@ -94,8 +100,12 @@ fn backups(inspections: &[Result<Inspection, Failure>], findings: &mut Findings)
     }
     let Some(backup) = backup(inspections) else { return };
     if let Some(trouble) = &backup.trouble {
+        let last = match backup.at {
+            Some(at) => format!("The last backup is of {}.", human::time(at)),
+            None => "There is none that the leader knows of.".to_owned(),
+        };
         findings.warnings.push(format!(
-            "The ledger could not be backed up ({}). It is tried again; until it works, what was decided since is lost if all orchestrators are. Look after the storage, or renew its credential with `nuthatch storage add --adopt`.",
+            "The ledger could not be backed up ({}). {last} It is tried again; until it works, what was decided since is lost if all orchestrators are. Look after the storage, or renew its credential with `nuthatch storage add --adopt`.",
             text::safe(trouble)
         ));
     }
@@ -115,6 +125,36 @@ fn versions(roster: &Roster, inspections: &[Result<Inspection, Failure>], findin
             text::safe(first),
             text::safe(last),
             old.join(", ")
+        ));
+    }
+}
+
+/// The level of the log, as the one tells who has applied most of it.
+pub fn level(speeches: &[Result<Speech, Failure>]) -> Option<u8> {
+    speeches.iter().flatten().filter_map(|speech| speech.active).max()
+}
+
+/// Who cannot read the log, and who holds its next level back.
+fn levels(roster: &Roster, speeches: &[Result<Speech, Failure>], findings: &mut Findings) {
+    let Some(active) = level(speeches) else { return };
+    let next = active.saturating_add(1);
+    let (mut back, mut newer) = (Vec::new(), false);
+    for ((node, _), speech) in roster.nodes.iter().zip(speeches) {
+        match speech {
+            Ok(speech) if !speech.levels.speaks(active) => findings.warnings.push(format!(
+                "{} cannot take part: the log is at level {active}, and its program speaks {}. Start the newer program there.",
+                name(node),
+                speech.levels
+            )),
+            Ok(speech) if speech.levels.speaks(next) => newer = true,
+            Ok(_) => back.push(format!("{} is not up to date", name(node))),
+            Err(_) => back.push(format!("{} does not answer", name(node))),
+        }
+    }
+    if newer && !back.is_empty() {
+        findings.warnings.push(format!(
+            "The log stays at level {active} until all programs speak level {next}: {}. What the newer program brings to all waits for that.",
+            back.join(", ")
         ));
     }
 }

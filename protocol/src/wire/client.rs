@@ -4,14 +4,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     commands::CommitFacts,
-    ids::{AttemptId, ClientId, LeaseId, LineageId, RepositoryId, Sha256, SnapshotId},
+    ids::{AttemptId, ClientId, Hash, LeaseId, LineageId, RepositoryId, Sha256, SnapshotId},
     names::ObjectKey,
+    sign::Signed,
     time::UnixMillis,
 };
 
 /// Asks for the records that a client works by: keyset, domain, storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configure {}
+
+/// Waits for news: answered as soon as `Configure` would answer something else than what
+/// the caller has, or after a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// What the caller has: the edition of the last `Configured` or `Watched`.
+    pub seen: Hash,
+}
+
+impl Watch {
+    /// The edition of a configuration: BLAKE3 of the hashes of its records, in their order.
+    pub fn edition(configuration: &[Signed]) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        for record in configuration {
+            hasher.update(&record.hash().0);
+        }
+        Hash(*hasher.finalize().as_bytes())
+    }
+}
 
 /// Asks for a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -175,6 +175,11 @@ calls! {
     Inspect => Inspected(Inspection),
     /// The audit trail, oldest first. From an admin.
     ListAudit => Audit(Page<AuditEntry>),
+    /// What `Configure` answers, once that is news to the caller; none if there was no news
+    /// for a while. From a client.
+    Watch => Watched(Option<Vec<Signed>>),
+    /// Which levels the callee speaks. From anyone.
+    Speak => Speaks(Speech),
 }
 
 /// One page of a list. The next page is asked for with what is last on this one.

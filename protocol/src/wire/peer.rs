@@ -6,6 +6,7 @@ use crate::{
     codec,
     commands::{Command, Outcome},
     ids::Hash,
+    levels::Levels,
     limits,
     reconcile::Probe,
     sign::Signed,
@@ -83,4 +84,19 @@ pub struct Promise {
     pub candidate: u64,
     /// Index of the last entry that it acknowledged to that one; 0 if none.
     pub index: u64,
+}
+
+/// Asks which levels of the log a node speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Speak {}
+
+/// Which levels of the log a node speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Speech {
+    /// Its program's.
+    pub levels: Levels,
+    /// The level of the log, as far as it has applied it. None if it takes no part in one.
+    pub active: Option<u8>,
+    /// Its word for that, a `levels::Statement`, if it takes part in a cluster.
+    pub statement: Option<Signed>,
 }

@@ -6,6 +6,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use protocol::{
     ids::{ClientId, ClusterId, NodeId},
     sign,
+    wire::Watch,
 };
 
 use super::samples;
@@ -61,6 +62,14 @@ fn identifiers() {
     let root = samples::root().public();
     assert_eq!(ClusterId::of_root(&root).0, blake3::derive_key("nuthatch 2026 cluster id", &root.0));
     assert_eq!(samples::lease_id().to_string(), "000000010000000001020304");
+}
+
+#[test]
+fn an_edition() {
+    let records = [samples::record().signed().clone(), samples::signed_redemption()];
+    let hashes = records.iter().map(|record| blake3::hash(&[&record.author.0[..], &record.body].concat()));
+    let hashes: Vec<u8> = hashes.flat_map(|hash| *hash.as_bytes()).collect();
+    assert_eq!(Watch::edition(&records).0, *blake3::hash(&hashes).as_bytes());
 }
 
 #[test]

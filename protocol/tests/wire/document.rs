@@ -6,7 +6,7 @@ use protocol::{limits, sign, wire};
 const DOCUMENT: &str = include_str!("../../WIRE.md");
 
 /// The sources whose types travel.
-const SOURCES: [(&str, &str); 16] = [
+const SOURCES: [(&str, &str); 17] = [
     ("wire/mod.rs", include_str!("../../src/wire/mod.rs")),
     ("wire/joining.rs", include_str!("../../src/wire/joining.rs")),
     ("wire/client.rs", include_str!("../../src/wire/client.rs")),
@@ -17,6 +17,7 @@ const SOURCES: [(&str, &str); 16] = [
     ("commands.rs", include_str!("../../src/commands.rs")),
     ("audit.rs", include_str!("../../src/audit.rs")),
     ("ledger.rs", include_str!("../../src/ledger.rs")),
+    ("levels.rs", include_str!("../../src/levels.rs")),
     ("failure.rs", include_str!("../../src/failure.rs")),
     ("sign.rs", include_str!("../../src/sign.rs")),
     ("sealed.rs", include_str!("../../src/sealed.rs")),
@@ -130,6 +131,7 @@ fn every_constant_stands_in_the_document() {
         sign::REDEMPTION.0.to_owned(),
         sign::COMMIT.0.to_owned(),
         sign::SEGMENT.0.to_owned(),
+        sign::LEVELS.0.to_owned(),
     ];
     for text in texts {
         assert!(DOCUMENT.contains(&format!("`{text}`")), "WIRE.md does not name {text}");

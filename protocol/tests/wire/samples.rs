@@ -7,6 +7,7 @@ use protocol::{
     failure::{Code, Failure},
     ids::*,
     ledger::{self, Charter, Item},
+    levels::{Levels, Statement},
     names::{ObjectName, Place},
     reconcile::{Content, FANOUT, Part, Prefix, Probe, fingerprint_of_hashes, fingerprint_of_parts},
     records::*,
@@ -197,7 +198,19 @@ pub fn commands() -> Vec<(&'static str, Command)> {
         ("Found", Command::Found { charter: charter() }),
         ("Import", Command::Import { from: 3, items: items() }),
         ("Witness", Command::Witness { record: record().signed().clone() }),
+        ("Raise", Command::Raise { level: 2, statements: vec![statement()] }),
+        (
+            "NoteBackup",
+            Command::NoteBackup {
+                backup: LedgerBackup { at: UnixMillis(1_700_000_000_000), applied: 258, clients: 1, snapshots: 2 },
+            },
+        ),
     ]
+}
+
+/// An orchestrator's word for what it speaks.
+pub fn statement() -> Signed {
+    Statement { cluster: cluster(), levels: Levels { first: 1, last: 2 } }.sign(&admin())
 }
 
 /// The root's word that the ledger begins again with all of these.
@@ -301,6 +314,8 @@ pub fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("Condemned", Ok(Decided::Condemned(3))),
         ("Imported", Ok(Decided::Imported(3))),
         ("Witnessed", Ok(Decided::Witnessed)),
+        ("Raised", Ok(Decided::Raised(2))),
+        ("BackupNoted", Ok(Decided::BackupNoted)),
     ]
 }
 
@@ -335,7 +350,7 @@ fn audit() -> Vec<AuditEntry> {
         hash: *record.hash(),
         record: Some(record.signed().clone()),
     };
-    let acts = [signed, Act::Voters(vec![NodeId([0x61; 16])]), Act::Rebuilt(2)];
+    let acts = [signed, Act::Voters(vec![NodeId([0x61; 16])]), Act::Rebuilt(2), Act::Level(2)];
     let at = UnixMillis(1_700_000_000_000);
     (4..).zip(acts).map(|(number, act)| AuditEntry { number, at, act }).collect()
 }
@@ -486,6 +501,15 @@ pub fn calls() -> Vec<(Request, Reply)> {
         (wire::Import { from: 3, items: items() }.into(), Reply::Imported(10)),
         (wire::Inspect {}.into(), Reply::Inspected(inspection())),
         (wire::ListAudit { after: 3 }.into(), Reply::Audit(wire::Page { items: audit(), more: true })),
+        (wire::Watch { seen: wire::Watch::edition(&[signed()]) }.into(), Reply::Watched(Some(vec![signed()]))),
+        (
+            wire::Speak {}.into(),
+            Reply::Speaks(wire::Speech {
+                levels: Levels { first: 1, last: 2 },
+                active: Some(1),
+                statement: Some(statement()),
+            }),
+        ),
     ]
 }
 

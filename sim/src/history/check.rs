@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Event, Outcome, What};
+use super::{Event, NEVER_MS, Outcome, What, models};
 
 /// A revoked client gets nothing done that it began so long after the revocation.
 const CUT_MS: u64 = 2_000;
@@ -19,6 +19,11 @@ pub fn violations(history: &[Event]) -> Vec<String> {
     invariant_restores_are_what_was_backed_up(history, &mut found);
     invariant_the_revoked_stay_out(history, &mut found);
     invariant_replicas_agree(history, &mut found);
+    invariant_policies_never_go_back(history, &mut found);
+    invariant_acts_are_audited(history, &mut found);
+    models::invariant_tokens_are_linearizable(history, &mut found);
+    models::invariant_leases_are_linearizable(history, &mut found);
+    models::invariant_rosters_are_linearizable(history, &mut found);
     invariant_calm_means_everything_works(history, &mut found);
     found
 }
@@ -41,6 +46,13 @@ fn invariant_tokens_are_used_up(history: &[Event], found: &mut Vec<String>) {
             found.push(format!("I4: {} machines joined with {token}, which has {uses} uses", joined.len()));
         }
         for (refusal, machine, _) in tries.iter().filter(|(.., outcome)| *outcome == Outcome::Refused) {
+            let may_be_void = history.iter().any(|event| {
+                event.from_ms <= refusal.to_ms
+                    && matches!(&event.what, What::Void { token: which, outcome } if which == token && *outcome != Outcome::Refused)
+            });
+            if may_be_void {
+                continue;
+            }
             // Whoever may have taken a use before this was answered.
             let before: BTreeSet<&String> = tries
                 .iter()
@@ -62,8 +74,8 @@ fn invariant_tokens_are_used_up(history: &[Event], found: &mut Vec<String>) {
 
 /// I3: who was told that it joined is listed in the end, and nobody is listed who never asked.
 fn invariant_enrollments_stay(history: &[Event], found: &mut Vec<String>) {
-    let Some(listed) = history.iter().rev().find_map(|event| match &event.what {
-        What::Clients { clients } => Some(clients),
+    let Some((looked, listed)) = history.iter().rev().find_map(|event| match &event.what {
+        What::Clients { clients } => Some((event, clients)),
         _ => None,
     }) else {
         return;
@@ -75,7 +87,8 @@ fn invariant_enrollments_stay(history: &[Event], found: &mut Vec<String>) {
             asked.insert(machine);
         }
         let Some(client) = client else { continue };
-        if *outcome == Outcome::Done && !listed.contains(client) {
+        let was_before = event.to_ms <= looked.from_ms;
+        if *outcome == Outcome::Done && was_before && !listed.contains(client) {
             found.push(format!("I3: {machine} was told that it joined as {client}, and is gone"));
         }
         if let Some(other) = distinct.insert(client, machine).filter(|other| *other != machine) {
@@ -90,18 +103,18 @@ fn invariant_enrollments_stay(history: &[Event], found: &mut Vec<String>) {
 /// I3: a snapshot that was acknowledged is listed in the end, after each that was
 /// acknowledged before it was asked for.
 fn invariant_snapshots_stay_in_order(history: &[Event], found: &mut Vec<String>) {
-    let mut lists: BTreeMap<&String, &Vec<String>> = BTreeMap::new();
+    let mut lists: BTreeMap<&String, (&Event, &Vec<String>)> = BTreeMap::new();
     for event in history {
         if let What::Snapshots { client, snapshots } = &event.what {
-            lists.insert(client, snapshots);
+            lists.insert(client, (event, snapshots));
         }
     }
-    for (client, list) in lists {
+    for (client, (looked, list)) in lists {
         let mut made: Vec<(&Event, &String)> = history
             .iter()
             .filter_map(|event| match &event.what {
                 What::Backup { client: whose, outcome: Outcome::Done, snapshot: Some(snapshot), .. }
-                    if whose == client =>
+                    if whose == client && event.to_ms <= looked.from_ms =>
                 {
                     Some((event, snapshot))
                 }
@@ -122,7 +135,7 @@ fn invariant_snapshots_stay_in_order(history: &[Event], found: &mut Vec<String>)
         }
         let asked =
             history.iter().filter(|event| matches!(&event.what, What::Backup { client: whose, .. } if whose == client));
-        if list.len() > asked.clone().count() {
+        if asked.clone().next().is_some() && list.len() > asked.clone().count() {
             found.push(format!(
                 "{client} has {} complete snapshots, but backed up {} times",
                 list.len(),
@@ -132,16 +145,19 @@ fn invariant_snapshots_stay_in_order(history: &[Event], found: &mut Vec<String>)
     }
 }
 
-/// I8, I11: what comes back is what went in.
+/// I8, I11: what comes back is what went in. A snapshot of which its client was never told
+/// is one of those that it does not know to have failed.
 fn invariant_restores_are_what_was_backed_up(history: &[Event], found: &mut Vec<String>) {
-    let mut contents = BTreeMap::new();
+    let (mut contents, mut unclear) = (BTreeMap::new(), BTreeSet::new());
     for event in history {
         match &event.what {
             What::Backup { snapshot: Some(snapshot), digest, .. } => _ = contents.insert(snapshot, digest),
+            What::Backup { client, outcome: Outcome::Unclear, digest, .. } => _ = unclear.insert((client, digest)),
             What::Restore { client, snapshot, outcome: Outcome::Done, digest } => match contents.get(snapshot) {
                 Some(before) if *before == digest => {}
                 Some(_) => found.push(format!("I11: {client} restored {snapshot}, and it is not what was backed up")),
-                None => found.push(format!("{client} restored {snapshot}, which nobody made")),
+                None if unclear.contains(&(client, digest)) => {}
+                None => found.push(format!("I11: {client} restored {snapshot}, which nobody made")),
             },
             _ => {}
         }
@@ -157,6 +173,9 @@ fn invariant_the_revoked_stay_out(history: &[Event], found: &mut Vec<String>) {
                 What::Backup { client: who, outcome: Outcome::Done, .. } if who == client => "backed up",
                 What::Restore { client: who, outcome: Outcome::Done, .. } if who == client => "restored",
                 What::Join { client: Some(who), outcome: Outcome::Done, .. } if who == client => "joined again",
+                What::Use { client: who, outcome: Outcome::Done } if who == client => "was served",
+                What::Grant { client: who, outcome: Outcome::Done, .. } if who == client => "was granted a lease",
+                What::Commit { client: who, outcome: Outcome::Done, .. } if who == client => "made a snapshot",
                 _ => continue,
             };
             found.push(format!("{client} {did} at {} ms, though it was revoked at {} ms", later.from_ms, event.to_ms));
@@ -181,16 +200,53 @@ fn invariant_replicas_agree(history: &[Event], found: &mut Vec<String>) {
     }
 }
 
+/// I1: who has gone by a version of a policy goes by no older one.
+fn invariant_policies_never_go_back(history: &[Event], found: &mut Vec<String>) {
+    let mut newest: BTreeMap<(&String, &String), u64> = BTreeMap::new();
+    for event in history {
+        let What::GoesBy { who, policy, version } = &event.what else { continue };
+        let floor = newest.entry((who, policy)).or_default();
+        if version < floor {
+            found.push(format!("I1: {who} went by version {floor} of {policy}, and goes by {version}"));
+        }
+        *floor = (*floor).max(*version);
+    }
+}
+
+/// What was signed and taken stands in the audit trail, and stays there.
+fn invariant_acts_are_audited(history: &[Event], found: &mut Vec<String>) {
+    let mut trails = history.iter().filter_map(|event| match &event.what {
+        What::Audit { entries } => Some((event, entries)),
+        _ => None,
+    });
+    let Some((mut looked, mut last)) = trails.next() else { return };
+    for (event, entries) in trails {
+        if event.from_ms > looked.to_ms && !entries.starts_with(last) {
+            found.push(format!("the audit trail of {} ms is another at {} ms", looked.to_ms, event.to_ms));
+        }
+        (looked, last) = (event, entries);
+    }
+    for event in history.iter().filter(|event| event.to_ms < looked.from_ms) {
+        let What::Act { subject, version, outcome: Outcome::Done } = &event.what else { continue };
+        if !last.iter().any(|(about, number)| (about, number) == (subject, version)) {
+            let at = event.to_ms;
+            found.push(format!("version {version} of {subject} was taken at {at} ms, and the audit trail lacks it"));
+        }
+    }
+}
+
 /// Once the faults are over, what is asked for is done or refused for a reason.
 fn invariant_calm_means_everything_works(history: &[Event], found: &mut Vec<String>) {
     let Some(calm) = history.iter().find(|event| event.what == What::Calm) else { return };
-    for event in history.iter().filter(|event| event.from_ms >= calm.to_ms) {
+    // What was still under way when the run ended is not judged.
+    let asked = history.iter().filter(|event| event.from_ms >= calm.to_ms && event.to_ms != NEVER_MS);
+    for event in asked {
         let revoked = |client: &String| {
             history.iter().any(|other| matches!(&other.what, What::Revoke { client: who, .. } if who == client))
         };
         match &event.what {
             What::Backup { client, outcome, .. } | What::Restore { client, outcome, .. }
-                if *outcome != Outcome::Done && !revoked(client) =>
+                if *outcome != Outcome::Done && !revoked(client) && !has_company(history, event) =>
             {
                 found.push(format!("after all faults were over, at {} ms: {:?}", event.from_ms, event.what));
             }
@@ -200,4 +256,15 @@ fn invariant_calm_means_everything_works(history: &[Event], found: &mut Vec<Stri
             _ => {}
         }
     }
+}
+
+/// Whether another backup of the same client was under way: one may make way for the other.
+fn has_company(history: &[Event], backup: &Event) -> bool {
+    let What::Backup { client, .. } = &backup.what else { return false };
+    history.iter().any(|other| {
+        *other != *backup
+            && matches!(&other.what, What::Backup { client: whose, .. } if whose == client)
+            && other.from_ms <= backup.to_ms
+            && backup.from_ms <= other.to_ms
+    })
 }

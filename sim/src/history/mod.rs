@@ -1,10 +1,14 @@
 //! What people and machines asked of a cluster, when, and what they were told.
 //!
 //! Invariant: the checks know nothing of how Nuthatch works, only what it promises. So
-//! one and the same set of them judges simulated runs and the lab's real processes
-//! (`deploy/lab`), which write their histories as lines of JSON.
+//! one and the same set of them judges simulated runs, in which scenarios record what
+//! they ask for (`recorder`), and the lab's real processes (`deploy/lab`), which write
+//! their histories as lines of JSON.
 
 mod check;
+mod linear;
+mod models;
+pub mod recorder;
 #[cfg(test)]
 mod tests;
 
@@ -12,12 +16,15 @@ use serde::{Deserialize, Serialize};
 
 pub use check::violations;
 
+/// When an answer came that never did, as far as is known.
+pub const NEVER_MS: u64 = u64::MAX;
+
 /// One thing that was asked for, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When it was asked for, in milliseconds since the start of the run.
     pub from_ms: u64,
-    /// When the answer was there.
+    /// When the answer was there; `NEVER_MS` if none came.
     pub to_ms: u64,
     /// What it was.
     #[serde(flatten)]
@@ -91,6 +98,101 @@ pub enum What {
         client: String,
         /// Whether it was.
         outcome: Outcome,
+    },
+    /// A token was revoked.
+    Void {
+        /// Its name.
+        token: String,
+        /// Whether it was.
+        outcome: Outcome,
+    },
+    /// A client uses what only clients may: it reads its policy, or asks for a right.
+    Use {
+        /// Which client.
+        client: String,
+        /// Whether it was served.
+        outcome: Outcome,
+    },
+    /// A client asked for a lease. The same attempt may be made again.
+    Grant {
+        /// Which client.
+        client: String,
+        /// Whether it was granted; an attempt whose lease has ended is refused.
+        outcome: Outcome,
+        /// Which lease.
+        #[serde(default)]
+        lease: Option<String>,
+        /// The snapshot after which it goes on.
+        #[serde(default)]
+        after: Option<String>,
+        /// The number of the snapshot that may be made under it, from 1.
+        number: u64,
+    },
+    /// A client gave a lease back.
+    Close {
+        /// Which client.
+        client: String,
+        /// Which lease.
+        lease: String,
+        /// Whether it has ended.
+        outcome: Outcome,
+    },
+    /// A client wanted to make a snapshot under a lease.
+    Commit {
+        /// Which client.
+        client: String,
+        /// Under which lease.
+        lease: String,
+        /// Which snapshot.
+        snapshot: String,
+        /// Whether it was made.
+        outcome: Outcome,
+    },
+    /// All of a client's snapshots, as some orchestrator lists them meanwhile, oldest first.
+    Listed {
+        /// Whose.
+        client: String,
+        /// Their ids.
+        snapshots: Vec<String>,
+    },
+    /// The roster was changed, by a keyset that the root signed.
+    Roster {
+        /// The number of that keyset; 0 if nobody knows.
+        number: u64,
+        /// The names of all that are in it then, sorted.
+        members: Vec<String>,
+        /// Whether it was.
+        outcome: Outcome,
+    },
+    /// The roster, as the orchestrators say that it is.
+    RosterSeen {
+        /// The number of its keyset.
+        number: u64,
+        /// The names of all that are in it, sorted.
+        members: Vec<String>,
+    },
+    /// Somebody goes by this version of a policy from now on: a keyset, a domain, a storage.
+    GoesBy {
+        /// Who.
+        who: String,
+        /// Which policy.
+        policy: String,
+        /// Its version.
+        version: u64,
+    },
+    /// An admin, or the root, has signed something and handed it in.
+    Act {
+        /// What it is about.
+        subject: String,
+        /// Its version.
+        version: u64,
+        /// Whether it was taken.
+        outcome: Outcome,
+    },
+    /// The audit trail, as the cluster tells it: subjects and versions, oldest first.
+    Audit {
+        /// Its entries.
+        entries: Vec<(String, u64)>,
     },
     /// The faults are over: from here on everything that is right must work.
     Calm,

@@ -84,3 +84,88 @@ fn each_broken_promise_is_found() {
     broken(&|history| history[11].what = other("r", 8), "has applied");
     broken(&|history| history.push(at(90, 95, join("c", Outcome::Unclear))), "after all faults were over");
 }
+
+#[test]
+fn a_policy_goes_back_and_an_act_is_in_no_trail() {
+    let goes_by = |version| What::GoesBy { who: "a".into(), policy: "p".into(), version };
+    assert_eq!(violations(&[at(1, 1, goes_by(1)), at(2, 2, goes_by(2)), at(3, 3, goes_by(2))]), Vec::<String>::new());
+    let found = violations(&[at(1, 1, goes_by(2)), at(2, 2, goes_by(1))]);
+    assert!(found.len() == 1 && found[0].starts_with("I1: "), "{found:?}");
+
+    let act = |version| What::Act { subject: "s".into(), version, outcome: Outcome::Done };
+    let audit =
+        |entries: &[u64]| What::Audit { entries: entries.iter().map(|version| ("s".into(), *version)).collect() };
+    let told =
+        |first: &[u64], last: &[u64]| violations(&[at(1, 1, act(1)), at(3, 3, audit(first)), at(5, 5, audit(last))]);
+    assert_eq!(told(&[1], &[1, 2]), Vec::<String>::new());
+    assert!(told(&[], &[2])[0].contains("the audit trail lacks it"));
+    assert!(told(&[1], &[2, 1])[0].contains("is another at 5 ms"));
+}
+
+#[test]
+fn who_is_revoked_is_served_for_two_seconds_and_no_longer() {
+    let revoke = at(0, 10, What::Revoke { client: "a".into(), outcome: Outcome::Done });
+    let used = |from, outcome| at(from, from + 5, What::Use { client: "a".into(), outcome });
+    assert_eq!(violations(&[revoke.clone(), used(1_900, Outcome::Done), used(3_000, Outcome::Refused)]).len(), 0);
+    assert!(violations(&[revoke, used(2_011, Outcome::Done)])[0].contains("was served"));
+}
+
+fn grant(lease: &str, after: Option<&str>, number: u64) -> What {
+    let (lease, after) = (Some(lease.into()), after.map(str::to_owned));
+    What::Grant { client: "a".into(), outcome: Outcome::Done, lease, after, number }
+}
+
+fn commit(lease: &str, snapshot: &str, outcome: Outcome) -> What {
+    What::Commit { client: "a".into(), lease: lease.into(), snapshot: snapshot.into(), outcome }
+}
+
+fn listed(snapshots: &[&str]) -> What {
+    What::Listed { client: "a".into(), snapshots: snapshots.iter().map(|id| (*id).into()).collect() }
+}
+
+#[test]
+fn leases_and_snapshots_have_one_order() {
+    let first = [at(0, 1, grant("l1", None, 1)), at(2, 9, commit("l1", "s1", Outcome::Done))];
+    let told = |more: &[Event]| violations(&[&first[..], more].concat());
+    // During the commit either is right; after it only one is.
+    assert_eq!(told(&[at(3, 4, listed(&[])), at(5, 6, listed(&["s1"]))]), Vec::<String>::new());
+    assert_eq!(told(&[at(3, 4, listed(&["s1"])), at(5, 6, listed(&[]))]).len(), 1);
+    assert_eq!(told(&[at(10, 11, grant("l2", None, 1))]).len(), 1, "it forgets the snapshot");
+    assert_eq!(told(&[at(10, 11, grant("l2", Some("s1"), 2))]), Vec::<String>::new());
+    assert_eq!(told(&[at(10, 11, commit("l1", "s2", Outcome::Done))]).len(), 1, "the lease has ended");
+    // Nobody knows what became of it: both are right, but not one after the other.
+    let unclear = [at(10, 11, grant("l2", Some("s1"), 2)), at(12, 13, commit("l2", "s2", Outcome::Unclear))];
+    let told = |more: &[Event]| told(&[&unclear[..], more].concat());
+    assert_eq!(told(&[at(20, 21, listed(&["s1"])), at(30, 31, listed(&["s1", "s2"]))]), Vec::<String>::new());
+    assert_eq!(told(&[at(20, 21, listed(&["s1", "s2"])), at(30, 31, listed(&["s1"]))]).len(), 1);
+}
+
+#[test]
+fn a_lease_that_was_given_back_makes_no_snapshot() {
+    let close = What::Close { client: "a".into(), lease: "l1".into(), outcome: Outcome::Done };
+    let history = [at(0, 1, grant("l1", None, 1)), at(2, 3, close), at(4, 5, commit("l1", "s1", Outcome::Done))];
+    assert!(violations(&history)[0].contains("not linearizable"));
+}
+
+#[test]
+fn the_roster_that_is_seen_is_the_newest() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let change = |number, who: &[&str], outcome| What::Roster { number, members: names(who), outcome };
+    let seen = |number, who: &[&str]| What::RosterSeen { number, members: names(who) };
+    let to_two = at(0, 5, change(2, &["o0", "o1"], Outcome::Done));
+    assert_eq!(violations(&[to_two.clone(), at(6, 7, seen(2, &["o0", "o1"]))]), Vec::<String>::new());
+    assert_eq!(violations(&[to_two.clone(), at(6, 7, seen(1, &["o0"]))]).len(), 1);
+    let unclear = at(8, 9, change(0, &["o0"], Outcome::Unclear));
+    for (number, who) in [(2, &["o0", "o1"][..]), (3, &["o0"])] {
+        assert_eq!(violations(&[to_two.clone(), unclear.clone(), at(20, 21, seen(number, who))]), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_token_that_is_void_refuses_and_lets_nobody_in() {
+    let token = at(0, 1, What::Token { token: "t".into(), uses: 2, outcome: Outcome::Done });
+    let void = at(2, 3, What::Void { token: "t".into(), outcome: Outcome::Done });
+    assert_eq!(violations(&[token.clone(), void.clone(), at(4, 5, join("a", Outcome::Refused))]), Vec::<String>::new());
+    assert!(!violations(&[token.clone(), void, at(4, 5, join("a", Outcome::Done))]).is_empty());
+    assert!(!violations(&[token, at(4, 5, join("a", Outcome::Refused))]).is_empty());
+}

@@ -6,7 +6,9 @@
 
 use probe::Plant::{self, *};
 
-use crate::scenario::{Scenario, cluster, hostile, interruptions, joins, leases, restores, sharing, split};
+use crate::scenario::{
+    Scenario, cluster, hostile, interruptions, joins, leases, minority, restores, returns, sharing, split,
+};
 
 /// One planted fault.
 #[derive(Debug)]
@@ -70,6 +72,12 @@ pub const ALL: &[Fault] = &[
         wrong: "a voter whose log is gone votes again, with an empty one",
         breaks: "I3",
         scenarios: &[&leases::SCENARIO],
+    },
+    Fault {
+        plant: OldDiskVotes,
+        wrong: "a voter whose disk was put back to an earlier state votes by what that disk says",
+        breaks: "I3",
+        scenarios: &[&returns::SCENARIO],
     },
     Fault {
         plant: RedeemedTwice,
@@ -204,6 +212,24 @@ pub const ALL: &[Fault] = &[
         scenarios: &[&joins::SCENARIO],
     },
     Fault {
+        plant: RevokedServed,
+        wrong: "a revoked client is served like any other",
+        breaks: "section 3",
+        scenarios: &[&joins::SCENARIO],
+    },
+    Fault {
+        plant: ActGivenUp,
+        wrong: "what an admin did is given up if no majority answers, and is in no audit trail",
+        breaks: "section 3",
+        scenarios: &[&minority::SCENARIO],
+    },
+    Fault {
+        plant: ListUnsynced,
+        wrong: "snapshots are listed as the replica that is asked has applied them so far",
+        breaks: "I3",
+        scenarios: &[&leases::SCENARIO],
+    },
+    Fault {
         plant: StrangersUnbounded,
         wrong: "strangers hold as many connections as they like",
         breaks: "I14",
@@ -226,6 +252,24 @@ pub const ALL: &[Fault] = &[
         wrong: "a client shows its keys before they are on its disk, and joins again with others after a crash",
         breaks: "I4",
         scenarios: &[&joins::SCENARIO],
+    },
+    Fault {
+        plant: WelcomeSavedLate,
+        wrong: "a client acknowledges its welcome before that is on its disk, and the release value is erased",
+        breaks: "I5",
+        scenarios: &[&joins::SCENARIO],
+    },
+    Fault {
+        plant: PolicyRollsBack,
+        wrong: "an older version of a policy is taken by a client that has seen a newer one",
+        breaks: "I1",
+        scenarios: &[&minority::SCENARIO],
+    },
+    Fault {
+        plant: KeysetRollsBack,
+        wrong: "an older keyset is believed by a client that has seen a newer one",
+        breaks: "I1",
+        scenarios: &[&minority::SCENARIO],
     },
     Fault {
         plant: UnclearIsStored,

@@ -11,6 +11,7 @@ pub mod leases;
 pub mod minority;
 pub mod network;
 mod points;
+pub mod rebuilds;
 pub mod restores;
 pub mod returns;
 pub mod roster;
@@ -18,6 +19,7 @@ pub mod sharing;
 pub mod split;
 pub mod stage;
 pub mod swarm;
+pub mod upgrades;
 
 pub use points::{POINTS, sometimes};
 
@@ -58,6 +60,8 @@ pub const ALL: &[&Scenario] = &[
     &interruptions::SCENARIO,
     &sharing::SCENARIO,
     &network::SCENARIO,
+    &upgrades::SCENARIO,
+    &rebuilds::SCENARIO,
 ];
 
 /// Scenarios that must fail, or the checks are blind.

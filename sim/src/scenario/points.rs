@@ -17,6 +17,8 @@ pub const POINTS: &[&str] = &[
     "interruptions: a part is restored",
     "joins: a client loses its power in the middle of a redemption",
     "joins: all power is lost in the middle of a redemption",
+    "rebuilds: snapshots are found beside the backup",
+    "rebuilds: the command fails, and is run again",
     "roster: a change finds no majority, and is tried again",
     "roster: the operator is interrupted in the middle of a change",
     "sharing: a backup fails, and is made again",

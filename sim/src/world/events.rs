@@ -14,6 +14,7 @@ use tokio::runtime::Builder;
 use super::{BootInfo, Exit, Tracer, World};
 use crate::{
     env::{assemble, disk::Drive, store::Rule},
+    history::{What, recorder::Recorder},
     kernel::{
         Event,
         fault::{Fault, Node},
@@ -103,6 +104,7 @@ impl World {
                 kernel.calm();
                 self.store.calm();
                 self.boot_all();
+                Recorder::new(&kernel, &self.history).note(What::Calm);
             }
             Fault::StorageLatency { from_ms, to_ms } => self.store.set_latency(from_ms..to_ms),
         }
@@ -130,7 +132,8 @@ impl World {
         let env = assemble(&life, &slot.belongings, &self.store);
         let address = kernel.machine(node, |machine| machine.address);
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let info = BootInfo { node, life: life.number(), address, tracer: Tracer(life.clone()) };
+        let recorder = Recorder::new(&kernel, &self.history);
+        let info = BootInfo { node, life: life.number(), address, tracer: Tracer(life.clone()), recorder };
         let process = runtime.spawn(async move { boot(env, info).await });
         runtime.spawn(async move {
             let ended = match process.await {

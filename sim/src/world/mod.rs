@@ -22,12 +22,13 @@ use crate::{
         files::{FileSystem, SimFiles},
         store::ObjectStore,
     },
+    history::{Event as Asked, recorder::Shared},
     journal::Journal,
     kernel::{
         Event, Kernel, Life,
         clock::Clocks,
         fault::{Fault, Node, Planned},
-        interpose, nanos, panics,
+        interpose, lock, nanos, panics,
         rng::Stream,
     },
 };
@@ -52,6 +53,7 @@ pub struct World {
     store: Arc<ObjectStore>,
     exits: Vec<Exit>,
     panics: Vec<String>,
+    history: Shared,
     events: u64,
     _journal: tracing::subscriber::DefaultGuard,
 }
@@ -75,6 +77,7 @@ impl World {
             store,
             exits: Vec::new(),
             panics: Vec::new(),
+            history: Shared::default(),
             events: 0,
             _journal: journal,
         };
@@ -201,6 +204,11 @@ impl World {
     /// Panics inside nodes, so far, also those that someone caught.
     pub fn panics(&self) -> &[String] {
         &self.panics
+    }
+
+    /// What machines have asked for, and what they were told, so far.
+    pub fn history(&self) -> Vec<Asked> {
+        lock(&self.history).clone()
     }
 
     /// Adds a line to the trace.

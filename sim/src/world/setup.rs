@@ -4,6 +4,7 @@ use std::{net::IpAddr, ops::Range, time::Duration};
 
 use crate::{
     env::files::User,
+    history::recorder::Recorder,
     kernel::{
         Life,
         fault::{Node, Weather},
@@ -72,6 +73,8 @@ pub struct BootInfo {
     pub address: IpAddr,
     /// Writes lines of its own into the trace.
     pub tracer: Tracer,
+    /// Writes down what it asks for, and what comes of it.
+    pub recorder: Recorder,
 }
 
 /// Writes lines into the trace.

@@ -1,6 +1,7 @@
 mod audit;
 mod events;
 mod founding;
+mod level;
 mod sharing;
 
 use protocol::{
@@ -75,6 +76,8 @@ fn first_keys_win_and_the_same_keys_get_the_same_answer() {
     assert_eq!((*id, refusals.count, refusals.last_name.as_str()), (token(1), 1, "thief"));
     assert_eq!(refusals.last_key, keys(2).tls);
     assert_eq!(ledger.redeemed(&token(1)), [client(1)]);
+    assert!(ledger.has_redeemed(&client(1), &token(1)));
+    assert!(!ledger.has_redeemed(&client(2), &token(1)) && !ledger.has_redeemed(&client(1), &token(2)));
     assert_eq!(ledger.client_by_key(&keys(1).tls).map(|enrollment| enrollment.client), Some(client(1)));
     assert_eq!(ledger.client_by_key(&keys(2).tls), None);
 }

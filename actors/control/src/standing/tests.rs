@@ -82,10 +82,12 @@ fn table() -> Vec<(Request, &'static str)> {
     vec![
         (Hello { agent: "test".into() }.into(), "OCAS"),
         (Adopt { keyset: signed.clone(), root: key(ROOT), genesis: false }.into(), "OCAS"),
+        (Speak {}.into(), "OCAS"),
         (Redeem { redemption: signed.clone() }.into(), "CS"),
         (Release { token }.into(), "C"),
         (Acknowledge { token }.into(), "C"),
         (Configure {}.into(), "C"),
+        (Watch { seen: Hash([0; 32]) }.into(), "C"),
         (Grant { repository, lineage: LineageId([1; 16]), attempt: AttemptId([2; 16]), after: None }.into(), "C"),
         (MintPuts { lease, repository, objects: vec![] }.into(), "C"),
         (MintGets { repository, objects: vec![] }.into(), "C"),

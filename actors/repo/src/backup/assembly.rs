@@ -6,7 +6,6 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
-use bytes::Bytes;
 use env::{Cache, Rng};
 use probe::{Plant, Point};
 use protocol::{
@@ -15,7 +14,6 @@ use protocol::{
         content::{Content, ContentBuilder},
         list::{LeafBuilder, Page},
         manifest::Stats,
-        pack::{PackWriter, Row},
         tree::{Attributes, Blob, Entry, NodeBuilder, What, Xattr},
     },
     ids::{ChunkId, LeaseId, Sha256},
@@ -23,13 +21,13 @@ use protocol::{
     names::ObjectName,
 };
 use sha2::Digest as _;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     backup::{
         batch::{Item, SealedBatch, SealedChunk},
         hints::{Gathering, Hint},
         known::KnownChunks,
+        ready::{OpenPack, Ready, ReadyKind},
     },
     buffers::Buffers,
     error::RepoError,
@@ -51,33 +49,6 @@ pub struct AssemblyArguments {
     pub left_trees: BTreeSet<ChunkId>,
     /// The leaves of the parent's reference list, by their hash.
     pub parent_leaves: BTreeMap<Sha256, ObjectName>,
-}
-
-/// An object ready to be written.
-pub struct Ready {
-    /// Which kind.
-    pub kind: ReadyKind,
-    /// Its bytes.
-    pub bytes: Bytes,
-    /// The memory it takes, given back when it is written.
-    pub credit: Option<OwnedSemaphorePermit>,
-}
-
-/// What kind of object is ready.
-pub enum ReadyKind {
-    /// A pack; its rows go into the index once it is written.
-    Pack {
-        /// Its chunks.
-        rows: Vec<Row>,
-        /// Length of its table and trailer.
-        tail_len: u32,
-        /// Whether its chunks are nodes and blocks of trees, not contents of files.
-        trees: bool,
-    },
-    /// A page of the reference list.
-    Page,
-    /// An index segment.
-    Segment,
 }
 
 /// Everything but the packs and the index, once the walk has ended.
@@ -139,40 +110,6 @@ struct Linked {
     content: Content,
     xattrs: Vec<Xattr>,
     unsettled: bool,
-}
-
-struct OpenPack {
-    writer: PackWriter,
-    credit: Option<OwnedSemaphorePermit>,
-    target: usize,
-}
-
-impl OpenPack {
-    fn new(target: usize) -> Self {
-        Self { writer: PackWriter::new(0), credit: None, target }
-    }
-
-    fn take_credit(&mut self, credit: OwnedSemaphorePermit) {
-        match &mut self.credit {
-            Some(mine) => mine.merge(credit),
-            None => self.credit = Some(credit),
-        }
-    }
-
-    /// Gives back what is more than lies in the pack: one that never fills would
-    /// keep it all.
-    fn trim_credit(&mut self) {
-        if let Some(mine) = &mut self.credit {
-            let excess = mine.num_permits().saturating_sub(self.writer.len());
-            drop(mine.split(excess));
-        }
-    }
-
-    /// The credit of a pack that is closed; what is more stays for the next.
-    fn closing_credit(&mut self) -> Option<OwnedSemaphorePermit> {
-        let mine = self.credit.as_mut()?;
-        mine.split(self.writer.len().min(mine.num_permits()))
-    }
 }
 
 impl Assembly {
@@ -283,13 +220,10 @@ impl Assembly {
         if let Some(range) = fresh
             && self.pending.insert(reference.id)
         {
-            let bytes = &sealed[range];
-            if self.data.writer.is_empty() {
-                self.data.writer = PackWriter::new(self.data.target + (1 << 20));
-            }
-            self.data.writer.push(reference.id, bytes);
+            self.data.reserve();
+            self.data.writer.push(reference.id, &sealed[range]);
             self.count_new(&reference);
-            if self.data.writer.len() >= self.data.target {
+            if self.data.is_full() {
                 self.close_pack(false);
             }
         }
@@ -421,7 +355,7 @@ impl Assembly {
         self.arguments.cache.insert(reference.id.0, sealed.into());
         self.arguments.known_trees.insert(hash, reference, false);
         self.list(reference.id);
-        if self.trees.writer.len() >= self.trees.target || probe::buggify(Point::PackEarly) {
+        if self.trees.is_full() || probe::buggify(Point::PackEarly) {
             self.close_pack(true);
         }
         Ok(reference)
@@ -437,15 +371,11 @@ impl Assembly {
         if pack.writer.is_empty() {
             return;
         }
-        let credit = pack.closing_credit();
-        let writer = std::mem::replace(&mut pack.writer, PackWriter::new(0));
         let object_id = match probe::planted(Plant::ObjectIdRepeats) {
             true => [7; 32],
             false => self.arguments.rng.array(),
         };
-        let finished = writer.finish(&self.arguments.keys.secrets.index, &object_id);
-        let kind = ReadyKind::Pack { rows: finished.rows, tail_len: finished.tail_len, trees };
-        self.ready.push(Ready { kind, bytes: finished.bytes.into(), credit });
+        self.ready.push(pack.close(&self.arguments.keys.secrets.index, &object_id, trees));
     }
 
     fn list(&mut self, id: ChunkId) {

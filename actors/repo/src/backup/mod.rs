@@ -18,6 +18,7 @@ mod known;
 mod parent;
 mod plan;
 mod reader;
+mod ready;
 mod recover;
 mod root;
 mod rules;

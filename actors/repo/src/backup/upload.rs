@@ -13,9 +13,9 @@ use sha2::Digest as _;
 
 use crate::{
     backup::{
-        assembly::{Ready, ReadyKind},
         crew::Load,
         journal::{Journal, StoredPack},
+        ready::{Ready, ReadyKind},
         writer::WriterMessage,
     },
     context::Context,

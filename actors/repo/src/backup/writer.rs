@@ -22,9 +22,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use crate::{
     backup::{
         BackupJob, Outcome,
-        assembly::{Assembled, Assembly, AssemblyArguments, Ready, ReadyKind},
+        assembly::{Assembled, Assembly, AssemblyArguments},
         batch::SealedBatch,
         crew::{self, Crew, Load},
+        ready::{Ready, ReadyKind},
         root::RootMessage,
         segments::{self, PackContents},
         upload::{self, Stored, StoredKind, Upload, UploadArguments},

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use control::Standing;
+use control::{Ledger, Standing};
 use protocol::{
     commands::Enrollment,
     failure::Failure,
@@ -25,7 +25,8 @@ impl Desk {
         self.acts.note(acts);
         // Whoever acts on a fresh record next may ask any orchestrator: those that are
         // alive have it when this returns, the others pull it when they are back.
-        let kept = self.tell_others(push).await.len() + 1;
+        let (told, ()) = tokio::join!(self.tell_others(push), self.enter_acts_soon());
+        let kept = told.len() + 1;
         // The next keyset is made from this one, so it must not be lost with one disk.
         let voters = self.log.status().voters.len();
         if keyset && kept <= voters / 2 {
@@ -71,9 +72,7 @@ impl Desk {
             newest: ledger.snapshot_newest(&enrollment.client).map(|snapshot| snapshot.at),
             lease: ledger.leases(&enrollment.client).next().map(|lease| lease.id),
         };
-        let rest =
-            ledger.enrollments().skip_while(|enrollment| call.after.is_some_and(|after| enrollment.client <= after));
-        Ok(wire::Page::of(rest.map(status)))
+        Ok(wire::Page::of(ledger.enrollments_after(call.after).map(status)))
     }
 
     pub(super) async fn list_tokens(&self, call: &wire::ListTokens) -> Result<wire::Page<wire::TokenStatus>, Failure> {
@@ -120,7 +119,24 @@ impl Desk {
             why: String::new(),
             incarnation: ledger.incarnation(),
             importing: ledger.is_importing() || self.is_rebuilt_later(&ledger),
-            backup: self.backups.borrow().clone(),
+            backup: self.backup_status(&ledger),
+        }
+    }
+
+    /// How the ledger's backups are, if this node leads: what it has found itself, and until
+    /// it has written one what the log remembers.
+    fn backup_status(&self, ledger: &Ledger) -> Option<wire::BackupStatus> {
+        let told = self.backups.borrow().clone();
+        let noted = ledger.backup().filter(|_| self.log.leads());
+        match (told, noted) {
+            (told, Some(noted)) if told.as_ref().is_none_or(|told| told.at.is_none()) => Some(wire::BackupStatus {
+                at: Some(noted.at),
+                applied: noted.applied,
+                clients: noted.clients,
+                snapshots: noted.snapshots,
+                trouble: told.and_then(|told| told.trouble),
+            }),
+            (told, _) => told,
         }
     }
 

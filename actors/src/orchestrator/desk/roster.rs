@@ -14,6 +14,7 @@ use protocol::{
     ids::NodeId,
     records::{Keyset, Payload, Record, RecordBody, SecretId, SharedSecret, StorageCredential, Subject},
     sealed::{self, SealedBox},
+    sign::Signed,
     wire,
 };
 
@@ -57,15 +58,46 @@ impl Desk {
         Ok(())
     }
 
-    /// The nodes of the roster that answer, this one among them.
+    /// The nodes of the roster that answer and can take the log, this one among them.
     async fn answering(&self) -> BTreeSet<NodeId> {
+        let level = self.log.ledger().read().level();
+        let speeches = self.speeches().await;
+        let fit = speeches.iter().filter(|(_, speech)| speech.levels.speaks(level));
+        fit.map(|(node, _)| *node).chain([self.me]).collect()
+    }
+
+    /// What the others say that they speak, as far as they answer.
+    async fn speeches(&self) -> Vec<(NodeId, wire::Speech)> {
         let calls = self.peers.others().into_iter().map(|other| async move {
-            let hello = wire::Hello { agent: crate::AGENT.into() };
-            let answer = self.peers.call(other.id(), hello, PASS_ON_PATIENCE).await;
-            answer.is_ok().then(|| other.id())
+            let answer = self.peers.call(other.id(), wire::Speak {}, PASS_ON_PATIENCE).await;
+            answer.ok().map(|speech| (other.id(), speech))
         });
-        let answered = futures_util::future::join_all(calls).await;
-        answered.into_iter().flatten().chain([self.me]).collect()
+        futures_util::future::join_all(calls).await.into_iter().flatten().collect()
+    }
+
+    /// Raises the log to the next level, if all of the roster speak it. For the leader.
+    pub async fn raise_level(&self) -> Result<(), Failure> {
+        let (level, roster) = {
+            let ledger = self.log.ledger().read();
+            let Some((_, keyset)) = ledger.keyset() else { return Ok(()) };
+            (ledger.level().saturating_add(1), members(keyset))
+        };
+        // A voter that is not in the roster has not been asked, and may still be needed.
+        if !self.levels.speaks(level) || !self.log.follows(&roster) {
+            return Ok(());
+        }
+        let speeches = self.speeches().await;
+        let speaking = speeches.into_iter().filter(|(_, speech)| speech.levels.speaks(level));
+        let mut statements: BTreeMap<NodeId, Signed> =
+            speaking.filter_map(|(node, speech)| Some((node, speech.statement?))).collect();
+        statements.insert(self.me, self.statement.clone());
+        if roster.values().any(|node| !statements.contains_key(node)) {
+            return Ok(());
+        }
+        let statements = roster.values().filter_map(|node| statements.remove(node)).collect();
+        self.log.propose(Command::Raise { level, statements }).await?;
+        tracing::info!(level, "all orchestrators speak the next level of the log, so it is raised");
+        Ok(())
     }
 
     /// Asks the others for their keyset: one that was removed while it was away hears

@@ -2,6 +2,7 @@ use actors::operator::Roster;
 use protocol::{
     failure::Failure,
     ids::{ClusterId, Hash, SealingKey},
+    levels::Levels,
     records::{Keyset, Payload, Record, RecordBody},
     sign::Signer,
     time::UnixMillis,
@@ -66,13 +67,13 @@ fn change(change: impl Fn(usize, &mut NodeStatus)) -> Findings {
     for (place, (_, status)) in roster.nodes.iter_mut().enumerate() {
         change(place, status.as_mut().unwrap());
     }
-    look(&roster, &inspections(&roster))
+    look(&roster, &inspections(&roster), &speeches(&roster))
 }
 
 fn without(silent: &[usize]) -> Findings {
     let mut roster = well();
     silent.iter().for_each(|place| roster.nodes[*place].1 = Err(Failure::retry("cannot reach it: no answer")));
-    look(&roster, &inspections(&roster))
+    look(&roster, &inspections(&roster), &speeches(&roster))
 }
 
 fn inspections(roster: &Roster) -> Vec<Result<Inspection, Failure>> {
@@ -91,13 +92,39 @@ fn inspections(roster: &Roster) -> Vec<Result<Inspection, Failure>> {
     roster.nodes.iter().map(inspect).collect()
 }
 
+/// All who answer speak the level of the log, and no more.
+fn speeches(roster: &Roster) -> Vec<Result<Speech, Failure>> {
+    let speech = Speech { levels: Levels { first: 1, last: 2 }, active: Some(2), statement: None };
+    roster.nodes.iter().map(|(_, status)| status.clone().map(|_| speech.clone())).collect()
+}
+
+/// What is found if the log is at a level, and the programs speak up to these; 0 is silent.
+fn speaking(active: u8, last: [u8; 3]) -> Findings {
+    let roster = well();
+    let speech = |last| match last {
+        0 => Err(Failure::retry("no answer")),
+        last => Ok(Speech { levels: Levels { first: 1, last }, active: Some(active), statement: None }),
+    };
+    look(&roster, &inspections(&roster), &last.map(speech))
+}
+
+#[test]
+fn who_holds_an_upgrade_back_is_named() {
+    assert_eq!(speaking(1, [1, 1, 1]), Findings::default());
+    assert_eq!(speaking(1, [2, 2, 2]), Findings::default(), "it is about to rise");
+    assert_eq!(speaking(2, [2, 2, 0]), Findings::default(), "nothing waits for the silent one");
+    warns(&speaking(1, [2, 1, 2]), &["stays at level 1", "speak level 2", "o2 is not up to date"]);
+    warns(&speaking(1, [2, 2, 0]), &["stays at level 1", "o3 does not answer"]);
+    warns(&speaking(2, [2, 2, 1]), &["o3 cannot take part", "at level 2", "speaks level 1", "newer program"]);
+}
+
 /// What is found if one gives no status, and says this of itself; or the first, if none.
 fn inspect(silent: &[usize], change: impl Fn(&mut Inspection)) -> Findings {
     let mut roster = well();
     let mut inspections = inspections(&roster);
     silent.iter().for_each(|place| roster.nodes[*place].1 = Err(Failure::retry("it is not ready")));
     change(inspections[silent.first().copied().unwrap_or(0)].as_mut().unwrap());
-    look(&roster, &inspections)
+    look(&roster, &inspections, &speeches(&roster))
 }
 
 #[test]
@@ -110,7 +137,10 @@ fn what_a_node_finds_wrong_with_itself_is_said() {
     warns(&inspect(&[2], |seen| seen.seat = Seat::Waiting), &["o3 runs", "empty disk", "--replace o3"]);
     warns(&inspect(&[2], |seen| seen.seat = Seat::Removed), &["o3 believes that it was removed"]);
     let trouble = |seen: &mut Inspection| seen.backup.as_mut().unwrap().trouble = Some("s3: no answer".into());
-    warns(&inspect(&[], trouble), &["could not be backed up", "s3: no answer", "storage add --adopt"]);
+    warns(
+        &inspect(&[], trouble),
+        &["could not be backed up", "s3: no answer", "last backup is of 2023-11-14", "storage add --adopt"],
+    );
     warns(
         &inspect(&[], |seen| seen.agent = "nuthatch/0".into()),
         &["nuthatch/0 and nuthatch/1", "bring o1 up to date"],

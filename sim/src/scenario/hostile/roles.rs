@@ -50,11 +50,11 @@ pub async fn orchestrate(me: Player<Script>) -> anyhow::Result<()> {
 /// The operator: makes a token before the attack and one after it.
 pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     let founded = found(&me.env).await?;
-    let token = founded.token(&me.env, "one", 1).await?;
+    let token = founded.token(&me, "one", 1).await?;
     me.until(|script| script.flooded).await;
     me.script().token = Some(token);
     me.until(|script| script.attacked).await;
-    founded.token(&me.env, "one", 1).await.context("after the attack")?;
+    founded.token(&me, "one", 1).await.context("after the attack")?;
     let operator = founded.operator;
     let clients = me.persist(|| operator.clients()).await.context("client list")?;
     ensure!(clients.len() == 1, "the client is gone");

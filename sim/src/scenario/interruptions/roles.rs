@@ -25,7 +25,7 @@ pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     if me.script().token.is_some() {
         return Ok(());
     }
-    let token = found_with_token(&me.env).await?;
+    let token = found_with_token(&me).await?;
     me.script().token = Some(token);
     Ok(())
 }
@@ -83,7 +83,7 @@ async fn back_up_once(me: &Player<Script>) -> Result<Outcome, RepoError> {
     let chance = |below: u8| me.env.rng.array::<1>()[0] % below;
     let part_bytes = [u64::MAX, 1 << 20, 3 << 20, 6 << 20][usize::from(chance(4))];
     let mut client = Client::open(&me.env, Pace::Busy)?;
-    let backup = person::back_up(&mut client, stamina(part_bytes, Contention::Refuse));
+    let backup = person::back_up(me, &mut client, stamina(part_bytes, Contention::Refuse));
     if chance(3) > 0 {
         let done = backup.await;
         client.close().await?;
@@ -93,7 +93,7 @@ async fn back_up_once(me: &Player<Script>) -> Result<Outcome, RepoError> {
     let second = async {
         me.env.clock.sleep(Duration::from_millis(u64::from(chance(200)) * 20)).await;
         let mut second = Client::open(&me.env, Pace::Busy)?;
-        let done = person::back_up(&mut second, stamina(part_bytes, contention)).await;
+        let done = person::back_up(me, &mut second, stamina(part_bytes, contention)).await;
         second.close().await?;
         done
     };
@@ -141,7 +141,7 @@ async fn restore_all(me: &Player<Script>) -> anyhow::Result<()> {
         if !complete {
             sometimes("interruptions: a part is restored");
         }
-        person::restore(&mut client, snapshot, &at).await.with_context(|| format!("restore {number}"))?;
+        person::restore(me, &mut client, snapshot, &at).await.with_context(|| format!("restore {number}"))?;
         restored.push(Restored { snapshot: snapshot.id.to_string(), complete, at });
     }
     person::verify(&mut client, &snapshots, ReadData::Nothing).await?;

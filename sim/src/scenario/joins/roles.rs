@@ -4,7 +4,9 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use actors::{
     client::{Client, Profile, enroll},
+    identity::Identity,
     net::{Endpoint, Pace, Peer},
+    operator::Operator,
 };
 use anyhow::{Context, bail, ensure};
 use protocol::{
@@ -12,18 +14,22 @@ use protocol::{
     failure::{Code, Failure},
     ids::{AttemptId, ClientId, LineageId, Sha256},
     names::{ObjectName, Place},
-    records::{Payload, Revocation},
+    records::{Admin, Payload, Revocation},
+    sign::Signer,
     token::Token,
     wire,
 };
 
-use super::{RESTARTS, Script, USES};
-use crate::scenario::{
-    sometimes,
-    stage::{
-        ORCHESTRATORS, Player,
-        founding::{self, PORT, agree, found},
-        person,
+use super::{CUT, RESTARTS, Script, USES};
+use crate::{
+    history::{Outcome, What},
+    scenario::{
+        sometimes,
+        stage::{
+            ORCHESTRATORS, Player,
+            founding::{self, PORT, agree, found},
+            person,
+        },
     },
 };
 
@@ -34,6 +40,8 @@ pub const AGAIN: &str = "starting again in the same process";
 const GOODBYE: Duration = Duration::from_secs(40);
 /// How long one orchestrator may take to answer one call.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// After this time a revocation has reached everyone.
+const GRACE: Duration = Duration::from_millis(2_500);
 
 /// An orchestrator. Once it is calm, the first stops as a service does and starts
 /// again in the same process: what it had open must be closed by then.
@@ -63,9 +71,15 @@ pub async fn orchestrate(me: Player<Script>) -> anyhow::Result<()> {
 /// orchestrators say.
 pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     let founded = found(&me.env).await?;
-    let token = founded.token(&me.env, "race", USES).await?;
+    let token = loop {
+        match founded.token(&me, "race", USES).await {
+            // The disk of who was asked is full. There will be room, and its seat opens again.
+            Err(error) if format!("{error:#}").contains("the database vault") => me.pause().await,
+            made => break made?,
+        }
+    };
     me.script().token = Some(token);
-    let operator = founded.operator;
+    let (operator, root) = (founded.operator, Signer::from_seed(&founded.root_seed));
 
     me.until(|script| script.restarted && script.connected.len() >= USES as usize).await;
     let clients: Vec<ClientId> = operator.clients().await?.iter().map(|status| status.enrollment.client).collect();
@@ -77,12 +91,14 @@ pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     let id = *joined.first().context("someone has joined")?;
     let revocation = Payload::ClientRevocation(Revocation { id, reason: "lost".into() });
     operator.submit(vec![revocation]).await.context("client revoke")?;
+    me.info.recorder.note(What::Revoke { client: id.to_string(), outcome: Outcome::Done });
     me.script().revoked = Some(id);
     agree(&me, &operator).await?;
     let clients = operator.clients().await?;
     let revoked = clients.iter().filter(|status| status.revoked).map(|status| status.enrollment.client);
     let revoked: Vec<ClientId> = revoked.collect();
     ensure!(revoked == [id], "{revoked:?} are revoked, and {id} should be");
+    remove_admin(&me, &operator, &root).await?;
     operator.close().await;
     me.script().agreed = true;
     Ok(())
@@ -100,7 +116,8 @@ pub async fn join(me: Player<Script>) -> anyhow::Result<()> {
         sometimes("joins: a client loses its power in the middle of a redemption");
     }
     let name = format!("client {}", me.info.node);
-    let enrolled = me.persist(|| enroll(&me.env, &token, &name)).await;
+    let asked = me.persist(|| enroll(&me.env, &token, &name));
+    let enrolled = person::recorded_join(&me, &person::name_of(&me), &token, asked).await;
     me.script().redeeming.remove(&me.info.node);
     let enrollment = match enrolled {
         Ok(enrollment) => enrollment,
@@ -156,10 +173,16 @@ async fn stay(me: &Player<Script>, id: ClientId) -> anyhow::Result<()> {
         ensure!(peers.iter().all(Peer::is_open), "a client that was not revoked was cut off");
         return Ok(());
     }
-    for peer in &peers {
-        peer.connection().closed().await;
+    while let Some(peer) = peers.iter().find(|peer| peer.is_open()) {
+        used(me, id, peer.call(wire::Configure {}, PATIENCE)).await.ok();
+        me.pause().await;
     }
     me.script().cut = true;
+    // Perhaps somebody lets it in again later than at once.
+    me.env.clock.sleep(GRACE).await;
+    for number in 0..ORCHESTRATORS {
+        used(me, id, knock(&endpoint, number)).await.ok();
+    }
     for number in 0..ORCHESTRATORS {
         match me.persist(|| knock(&endpoint, number)).await {
             Err(Failure { code: Code::Denied, .. }) => {}
@@ -168,6 +191,59 @@ async fn stay(me: &Player<Script>, id: ClientId) -> anyhow::Result<()> {
     }
     me.script().stays_out = true;
     Ok(())
+}
+
+/// An admin that is removed loses the connections that it has, and gets no others.
+async fn remove_admin(me: &Player<Script>, operator: &Operator, root: &Signer) -> anyhow::Result<()> {
+    let identity = Identity::of_operator(me.env.rng.array());
+    let admin = Admin { name: "second".into(), key: identity.key() };
+    me.persist(|| operator.add_admin(admin.clone(), root)).await.context("admin add")?;
+    let endpoint = Endpoint::bind(&me.env, &identity, (Ipv4Addr::UNSPECIFIED, 0).into(), false)?;
+    let mut peers = Vec::new();
+    for number in 0..ORCHESTRATORS {
+        // One may not have heard of the new admin yet.
+        peers.push(loop {
+            match administer(&endpoint, number).await {
+                Ok(peer) => break peer,
+                Err(_) => me.pause().await,
+            }
+        });
+    }
+    me.persist(|| operator.remove_admin(&admin, root)).await.context("admin remove")?;
+    let removed_at = me.env.clock.monotonic();
+    for peer in &peers {
+        peer.connection().closed().await;
+    }
+    let took = me.env.clock.monotonic() - removed_at;
+    ensure!(took < CUT, "an admin that was removed was connected for {took:?}");
+    for number in 0..ORCHESTRATORS {
+        match me.persist(|| administer(&endpoint, number)).await {
+            Err(Failure { code: Code::Denied, .. }) => {}
+            other => bail!("an admin that was removed came back: {other:?}"),
+        }
+    }
+    endpoint.close().await;
+    Ok(())
+}
+
+/// Records that a client uses what only clients may.
+async fn used<T>(
+    me: &Player<Script>,
+    client: ClientId,
+    asked: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let what = |outcome| What::Use { client: client.to_string(), outcome };
+    let asking = me.info.recorder.ask(what(Outcome::Unclear));
+    let answer = asked.await;
+    asking.came_of(what(person::outcome(&answer)));
+    answer
+}
+
+/// Connects to one orchestrator and asks it for something that admins may have.
+async fn administer(endpoint: &Endpoint, number: u32) -> Result<Peer, Failure> {
+    let peer = endpoint.dial(&format!("o{number}:{PORT}"), None, Pace::Busy, PATIENCE).await?;
+    peer.call(wire::Status {}, PATIENCE).await?;
+    Ok(peer)
 }
 
 /// Connects to one orchestrator and asks it for something that clients may have.

@@ -9,6 +9,7 @@
 //! condemned is named to whoever asks afterwards (I12); and whatever is published as a
 //! home of a chunk is one (I11).
 
+mod asking;
 mod checks;
 mod hand;
 mod model;

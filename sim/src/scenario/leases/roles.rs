@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actors::{client::enroll, operator::NewToken};
+use actors::client::enroll;
 use anyhow::{Context, bail, ensure};
 use protocol::{
     commands::Lease,
@@ -20,7 +20,10 @@ use super::{
     hand::Hand,
     model::{Held, Model, invariant_refused, invariant_stays_ended, says_ended},
 };
-use crate::scenario::stage::{ORCHESTRATORS, Player, founding::found, person};
+use crate::{
+    history::{Outcome, What},
+    scenario::stage::{ORCHESTRATORS, Player, founding::found, person},
+};
 
 /// After each answer: power that is lost right after it finds the client without a call.
 const BREATH: Duration = Duration::from_millis(5);
@@ -33,10 +36,11 @@ pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     }
     let founded = found(&me.env).await?;
     let (operator, home) = (&founded.operator, &founded.domain);
-    let token = founded.token(&me.env, "home", 2).await?;
-    let void: Token = founded.token(&me.env, "void", 1).await?.parse()?;
-    let spare: Token = founded.token(&me.env, "spare", 9).await?.parse()?;
+    let token = founded.token(&me, "home", 2).await?;
+    let void: Token = founded.token(&me, "void", 1).await?.parse()?;
+    let spare: Token = founded.token(&me, "spare", 9).await?.parse()?;
     operator.revoke_token(void.id(), "it was lost").await.context("token revoke")?;
+    me.info.recorder.note(What::Void { token: void.id().to_string(), outcome: Outcome::Done });
     // Signed again after that, as by another admin who has not heard of it.
     let terms = operator.records(vec![Subject::Token(void.id())]).await?;
     let terms = terms.iter().map(|record| record.payload().clone()).collect::<Vec<Payload>>();
@@ -50,12 +54,10 @@ pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     let storage = storage.context("a storage")?;
     let secrets = operator.make_secrets();
     let other = operator.add_domain("other", &storage, Trust::Strangers, &secrets).await.context("domain create")?;
-    let expires = me.env.clock.now().plus_secs(90 * 86_400);
-    let new = NewToken { name: "other".into(), uses: 1, expires, domain: other.id, tags: Vec::new() };
-    let others_token = operator.add_token(new, &secrets).await.context("token create")?;
+    let others_token = founded.token_for(&me, &other, &secrets, "other", 1).await?;
     {
         let mut script = me.script();
-        script.tokens = [("home", token), ("other", others_token.to_text())].into();
+        script.tokens = [("home", token), ("other", others_token)].into();
         script.void = Some(void.to_text());
         script.spare = Some(spare.id());
         script.storage = Some(storage);
@@ -72,7 +74,8 @@ pub async fn steal(me: Player<Script>) -> anyhow::Result<()> {
     }
     let void: Token = me.told(|script| script.void.clone()).await.parse()?;
     me.until(|script| script.steps > 0).await;
-    match me.persist(|| enroll(&me.env, &void, "thief")).await {
+    let asked = me.persist(|| enroll(&me.env, &void, "thief"));
+    match person::recorded_join(&me, "thief", &void, asked).await {
         Err(Failure { code: Code::Denied, .. }) => _ = me.script().done.insert(me.info.node),
         other => bail!("I4: a token that was revoked was answered with {other:?}"),
     }
@@ -109,7 +112,7 @@ pub async fn work(me: Player<Script>, domain: &'static str) -> anyhow::Result<()
 
 /// One client, and what it has to see.
 pub(super) struct Client {
-    me: Player<Script>,
+    pub(super) me: Player<Script>,
     pub(super) hand: Hand,
     model: Model,
 }
@@ -137,7 +140,7 @@ impl Client {
     /// A new lease, which ends the one before.
     async fn grant(&mut self) -> anyhow::Result<()> {
         let grant = self.wish(None);
-        match self.hand.ask(grant.clone()).await {
+        match self.ask_grant(&grant).await {
             Ok(lease) => self.model.granted(lease, grant),
             // It was granted and ended by a clock that is hours ahead, before the answer came.
             Err(failure) if says_ended(&failure) => {
@@ -159,7 +162,7 @@ impl Client {
 
     /// The same call again, at another orchestrator: the same answer.
     async fn repeat_grant(&mut self, held: Held) -> anyhow::Result<()> {
-        match self.hand.ask(held.grant.clone()).await {
+        match self.ask_grant(&held.grant).await {
             Ok(again) => {
                 let (first, again) = (held.lease.id, again.id);
                 ensure!(first == again, "I14: a repeated call for lease {first} was granted {again}");
@@ -172,7 +175,7 @@ impl Client {
     /// A call for a lease that has ended, very late: it brings nothing, and ends nothing.
     async fn repeat_old_grant(&mut self) -> anyhow::Result<()> {
         let Some(old) = self.any_ended() else { return self.list().await };
-        let answer = self.hand.ask(old.grant.clone()).await;
+        let answer = self.ask_grant(&old.grant).await;
         invariant_stays_ended(&old.lease.id, &answer)
     }
 
@@ -183,13 +186,15 @@ impl Client {
         };
         let wish = self.wish(Some(&old.lease));
         let what = format!("I14: a backup after lease {}, while {} is open", old.lease.id, held.lease.id);
-        invariant_refused(&what, self.hand.ask(wish).await)
+        invariant_refused(&what, self.ask_grant(&wish).await)
     }
 
     /// I3: whichever orchestrator is asked.
     async fn list(&mut self) -> anyhow::Result<()> {
+        let from_ms = self.me.info.recorder.now_ms();
         let listed = self.hand.ask(wire::ListSnapshots { client: None, after: None }).await?;
         let listed: Vec<SnapshotId> = listed.items.iter().map(|snapshot| snapshot.id).collect();
+        self.record_list(from_ms, &listed);
         self.model.invariant_snapshots_are_those_acknowledged(&listed)
     }
 
@@ -236,16 +241,16 @@ impl Client {
     /// A commit that is on its way while its lease is given back comes too late.
     async fn close_and_commit(&mut self, lease: Lease) -> anyhow::Result<()> {
         let Some(call) = self.store_commit(&lease, |_| {}).await? else { return Ok(()) };
-        self.hand.ask(wire::Close { lease: lease.id }).await.context("close")?;
+        self.ask_close(&lease).await.context("close")?;
         self.model.end();
-        invariant_refused("I9: a commit under a lease that was closed", self.hand.ask(call).await)
+        invariant_refused("I9: a commit under a lease that was closed", self.ask_commit(call).await)
     }
 
     /// The same, while another backup takes its place.
     async fn supersede_and_commit(&mut self, lease: Lease) -> anyhow::Result<()> {
         let Some(call) = self.store_commit(&lease, |_| {}).await? else { return Ok(()) };
         self.grant().await?;
-        invariant_refused("I9: a commit under a lease that was taken over", self.hand.ask(call).await)
+        invariant_refused("I9: a commit under a lease that was taken over", self.ask_commit(call).await)
     }
 
     /// I12: a pack that was never stored is found missing, and condemned.
@@ -308,7 +313,7 @@ impl Client {
         let Some(segments) = segments else { return Ok(()) };
         let Some(call) = self.store_commit(&lease, |body| body.segments = segments).await? else { return Ok(()) };
         let id = SnapshotId(call.commit.object.hash.0);
-        match self.hand.ask(call).await {
+        match self.ask_commit(call).await {
             Ok(decided) => {
                 ensure!(decided == id, "commit {id} was decided as {decided}");
                 self.me.script().commits += 1;
@@ -325,7 +330,7 @@ impl Client {
     pub(super) async fn ended_by_time(&mut self, failure: Failure) -> anyhow::Result<()> {
         ensure!(says_ended(&failure), "under an open lease: {failure}");
         let Some(held) = self.model.open.clone() else { return Ok(()) };
-        let again = self.hand.ask(held.grant).await;
+        let again = self.ask_grant(&held.grant).await;
         let lease = held.lease.id;
         ensure!(again.is_err(), "I14: lease {lease} is open, and yet somebody said: {failure}");
         self.model.end();

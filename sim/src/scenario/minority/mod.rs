@@ -3,13 +3,16 @@
 //!
 //! What must hold: the majority does everything meanwhile; the one that is alone goes on
 //! serving policy and rights to read to those it knows, takes records, and decides nothing;
-//! and when all are together again, what is on their disks is the same, byte for byte: the
+//! a client that has heard of something newer among the majority, and comes to the one that
+//! is alone, does not go back to what was before (I1); what an admin does on either side
+//! stands in the audit trail in the end; and when all are together again, what is on their disks is the same, byte for byte: the
 //! records (I2), the entries of the log, and snapshots of the ledger that cover the same.
 
 mod roles;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use actors::client::Trust;
 use anyhow::{Context, ensure};
 use protocol::ids::{ClientId, SnapshotId};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
@@ -43,8 +46,11 @@ const INSIDER: Node = Node(ORCHESTRATORS + 1);
 const ISLANDER: Node = Node(ORCHESTRATORS + 2);
 /// Joins while they are apart.
 const NEWCOMER: Node = Node(ORCHESTRATORS + 3);
-/// How long they are apart.
+/// Goes over from the majority to the one that is alone.
+const COMMUTER: Node = Node(ORCHESTRATORS + 4);
+/// How long they are apart, and when the commuter goes over.
 const APART: Duration = Duration::from_secs(600);
+const COMMUTES: Duration = Duration::from_secs(300);
 const DEADLINE: Duration = Duration::from_secs(900);
 
 /// How far it has come.
@@ -75,6 +81,19 @@ struct Script {
     refused: u32,
     /// Whether the operator has decided something on the side of the majority.
     ruled: bool,
+    /// Whether that is a new keyset, and not another version of a policy.
+    rekeyed: bool,
+    /// With what an admin works on the other side.
+    admin: Option<([u8; 32], Trust)>,
+    /// Whether one did.
+    ruled_alone: bool,
+    /// Whether somebody restored on the side of the majority.
+    restored: bool,
+    /// How often the commuter has gone by what is new, and whether it has gone over.
+    heard: u32,
+    commuted: bool,
+    /// How often it asked the one that is alone.
+    asked_alone: u32,
 }
 
 fn options(seed: u64) -> Options {
@@ -92,11 +111,17 @@ fn play(world: &mut World) -> anyhow::Result<()> {
     let mut stage = Stage::<Script>::set(world, &SCENARIO, DEADLINE);
     stage.orchestrators();
     stage.person("operator", roles::operate);
+    stage.script().rekeyed = stream.chance(500_000);
     for (name, after) in [("insider", Step::Together), ("islander", Step::Together), ("newcomer", Step::Apart)] {
         let node = stage.person(name, move |me| roles::work(me, after));
         let files = stage.world.files(node).context("a machine has files")?;
-        tree::plant(&files, &mut stream)?;
+        // One large tree is enough: what is shown here is who decides.
+        match after {
+            Step::Apart => tree::plant(&files, &mut stream)?,
+            _ => tree::plant_little(&files, name)?,
+        }
     }
+    stage.person("commuter", roles::commute);
     stage.world.boot_all();
 
     let has = |script: &Script, clients: usize| {
@@ -104,7 +129,7 @@ fn play(world: &mut World) -> anyhow::Result<()> {
     };
     stage.wait("first backups", |script| has(script, 2))?;
     let island = [Node(alone), ISLANDER];
-    let mainland = (0..=NEWCOMER.0).map(Node).filter(|node| !island.contains(node));
+    let mainland = (0..=COMMUTER.0).map(Node).filter(|node| !island.contains(node));
     for (one, other) in mainland.flat_map(|one| island.map(|other| (one, other))) {
         stage.world.strike(Fault::Cut { from: one, to: other });
         stage.world.strike(Fault::Cut { from: other, to: one });
@@ -114,9 +139,22 @@ fn play(world: &mut World) -> anyhow::Result<()> {
         (script.step, script.alone) = (Step::Apart, Some(alone));
     }
     let before = stage.script().told.values().map(Vec::len).sum::<usize>();
-    stage.pass_until(stage.world.now() + APART)?;
+    let apart = stage.world.now();
+    stage.pass_until(apart + COMMUTES)?;
+    let others = (0..=COMMUTER.0).map(Node).filter(|node| *node != COMMUTER);
+    for other in others {
+        for (from, to) in [(COMMUTER, other), (other, COMMUTER)] {
+            let fault = if island.contains(&other) { Fault::Heal { from, to } } else { Fault::Cut { from, to } };
+            stage.world.strike(fault);
+        }
+    }
+    stage.script().commuted = true;
+    stage.pass_until(apart + APART)?;
     {
         let script = stage.script();
+        ensure!(script.restored, "nobody restored on the side of the majority: {script:?}");
+        ensure!(script.ruled_alone, "the minority took no record: {script:?}");
+        ensure!(script.heard > 0 && script.asked_alone > 2, "the commuter did not commute: {script:?}");
         let since = script.told.values().map(Vec::len).sum::<usize>() - before;
         ensure!(script.ruled && has(&script, 3) && since > 20, "the majority did not do everything: {script:?}");
         ensure!(script.served > 5, "the minority served nobody: {script:?}");
@@ -184,12 +222,17 @@ fn held(world: &World, node: Node) -> anyhow::Result<Held> {
 }
 
 fn check_disks(world: &World) -> anyhow::Result<()> {
-    let first = held(world, Node(0))?;
-    let last = first.entries.keys().next_back();
-    ensure!(!first.records.is_empty() && last.is_some_and(|last| *last > 50), "the log ends at {last:?}");
-    for node in (1..ORCHESTRATORS).map(Node) {
-        let agrees = held(world, node)?.agrees_with(&first);
-        agrees.map_err(|differs| anyhow::anyhow!("I2: {node} holds {differs}, than o0"))?;
+    let disks: Vec<Held> = (0..ORCHESTRATORS).map(|number| held(world, Node(number))).collect::<anyhow::Result<_>>()?;
+    // One that was sent the ledger as a snapshot may have no entry beside it.
+    let last = disks.iter().filter_map(|disk| disk.entries.keys().next_back()).max();
+    ensure!(last.is_some_and(|last| *last > 50), "the logs end at {last:?}");
+    for (number, disk) in disks.iter().enumerate() {
+        ensure!(!disk.records.is_empty(), "o{number} has no records");
+        ensure!(!disk.entries.is_empty() || disk.snapshot.is_some(), "o{number} has neither log nor snapshot");
+        for (other, first) in disks.iter().enumerate().take(number) {
+            let agrees = disk.agrees_with(first);
+            agrees.map_err(|differs| anyhow::anyhow!("I2: o{number} holds {differs}, than o{other}"))?;
+        }
     }
     Ok(())
 }

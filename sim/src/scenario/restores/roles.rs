@@ -24,7 +24,7 @@ pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     if me.script().token.is_some() {
         return Ok(());
     }
-    let token = found_with_token(&me.env).await?;
+    let token = found_with_token(&me).await?;
     me.script().token = Some(token);
     Ok(())
 }
@@ -61,7 +61,7 @@ pub async fn work(me: Player<Script>) -> anyhow::Result<()> {
 
 async fn back_up(me: &Player<Script>, client: &mut Client) -> anyhow::Result<()> {
     let outcome = loop {
-        match person::back_up(client, Stamina::default()).await {
+        match person::back_up(me, client, Stamina::default()).await {
             Err(error) if error.may_retry() => me.pause().await,
             done => break done.context("backup")?,
         }

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use env::files::{Attributes, FileTime, Kind};
 use protocol::{commands::SnapshotRecord, ids::SnapshotId, sign::Signer};
 
-use super::{Kept, LAST_AT, Script, Step};
+use super::{Kept, LAST_AT, RESTORER, Script, Step};
 use crate::{
     kernel::fault::Node,
     scenario::stage::{
@@ -22,12 +22,12 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 /// How long it may take to recognise an old disk.
 const RECOGNISED_WITHIN: Duration = Duration::from_secs(30);
 /// Between two backups of a client.
-const BETWEEN: Duration = Duration::from_millis(700);
+const BETWEEN: Duration = Duration::from_secs(2);
 
 /// The operator: founds, replaces what is lost, and looks at everything in the end.
 pub async fn operate(me: Player<Script>, lost: Node) -> anyhow::Result<()> {
     let founded = found(&me.env).await?;
-    let token = founded.token(&me.env, "all", super::CLIENTS).await?;
+    let token = founded.token(&me, "all", super::CLIENTS).await?;
     let kept = Kept { root_seed: founded.root_seed, admin_seed: founded.admin_seed, trust: founded.operator.trust() };
     founded.operator.close().await;
     {
@@ -42,8 +42,8 @@ pub async fn operate(me: Player<Script>, lost: Node) -> anyhow::Result<()> {
         recognise(&me, &operator, lost).await?;
         me.script().step = Step::Replacing;
     }
+    let began = me.env.clock.monotonic();
     if step != Step::Whole {
-        let began = me.env.clock.monotonic();
         let newcomer = candidate(lost.0);
         let replaces = newcomer.name.clone();
         // Until its machine is up with an empty disk, its place is not to be had.
@@ -55,11 +55,11 @@ pub async fn operate(me: Player<Script>, lost: Node) -> anyhow::Result<()> {
         };
         me.note(format_args!("keyset {} gives {} its place", given.keyset, newcomer.name));
         me.persist(|| operator.settled()).await.context("orchestrator add --replace")?;
-        let took = me.env.clock.monotonic() - began;
-        me.note(format_args!("whole again after {took:?}"));
-        ensure!(took < WHOLE_WITHIN, "the replacement took {took:?}");
     }
     agree_at_work(&me, &operator).await?;
+    let took = me.env.clock.monotonic() - began;
+    me.note(format_args!("whole again after {took:?}"));
+    ensure!(took < WHOLE_WITHIN, "whoever came back was whole after {took:?}");
     me.script().step = Step::Needed;
     me.until(|script| script.step == Step::Done).await;
     agree(&me, &operator).await?;
@@ -107,7 +107,9 @@ async fn check(me: &Player<Script>, operator: &Operator) -> anyhow::Result<()> {
     for (client, snapshots) in told {
         let known = clients.iter().any(|status| status.enrollment.client == client);
         ensure!(known, "I3: the enrollment of {client} was acknowledged and is gone");
+        let from_ms = me.info.recorder.now_ms();
         let decided: Vec<SnapshotRecord> = me.persist(|| operator.snapshots(client)).await?;
+        person::record_snapshots(me, from_ms, client, &decided);
         let decided: Vec<SnapshotId> = decided.iter().map(|snapshot| snapshot.id).collect();
         // One backup may have been under way when all was done, and be told of later.
         let told_all = decided.starts_with(&snapshots) && decided.len() <= snapshots.len() + 1;
@@ -122,8 +124,9 @@ pub async fn work(me: Player<Script>, number: usize) -> anyhow::Result<()> {
     // The last ones join when the lost one is back.
     let after = if number >= LAST_AT { Step::Needed } else { Step::Working };
     me.until(|script| script.joined() == number && script.step >= after).await;
-    let token = token.parse()?;
-    let enrolled = actors::client::enroll(&me.env, &token, &format!("c{number}")).await.context("enroll")?;
+    let (token, name) = (token.parse()?, format!("c{number}"));
+    let asked = actors::client::enroll(&me.env, &token, &name);
+    let enrolled = person::recorded_join(&me, &name, &token, asked).await.context("enroll")?;
     me.script().told.insert(enrolled.client, Vec::new());
     let mut client = person::open(&me).await?;
     for round in 0.. {
@@ -131,11 +134,18 @@ pub async fn work(me: Player<Script>, number: usize) -> anyhow::Result<()> {
             break;
         }
         edit(&me, round)?;
-        let outcome = person::back_up(&mut client, Stamina::default()).await;
+        let outcome = person::back_up(&me, &mut client, Stamina::default()).await;
         let outcome = outcome.with_context(|| format!("backup {round} of c{number}"))?;
         ensure!(outcome.problems.count == 0, "backup {round}: {:?}", outcome.problems);
         me.script().told.entry(enrolled.client).or_default().push(outcome.snapshot);
         me.env.clock.sleep(BETWEEN).await;
+    }
+    if number == RESTORER as usize {
+        let snapshots = client.snapshots().await.context("snapshot list")?;
+        for snapshot in [snapshots.first(), snapshots.last()].into_iter().flatten() {
+            person::restore(&me, &mut client, snapshot, tree::TARGET).await?;
+            me.script().restored += 1;
+        }
     }
     client.close().await?;
     Ok(())

@@ -51,6 +51,8 @@ const REPLACED: Node = Node(1);
 const DOWN: Node = Node(2);
 /// The roster changes in this time.
 const FAULTS: std::ops::Range<Duration> = millis(6_000, 30_000);
+/// How long a second one is away while one is lost.
+const AWAY: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(400);
 
 /// How far the operator has come: each step is begun again after an interruption.
@@ -125,6 +127,12 @@ fn play(world: &mut World) -> anyhow::Result<()> {
     stage.wait("fourth orchestrator", |script| script.step == Step::Removing)?;
     stage.world.strike(Fault::Kill(LOST));
     stage.world.strike(Fault::DiskWipe(LOST));
+    // Aimed, since it hardly ever happens by chance: another one is away just then, and
+    // those that are left are no majority without the lost one.
+    if stage.world.stream("roster").chance(500_000) {
+        stage.world.strike(Fault::PowerLoss(REPLACED));
+        stage.world.schedule(stage.world.now() + AWAY, Fault::Boot(REPLACED));
+    }
     stage.wait("removal", |script| script.step == Step::Replacing)?;
     stage.world.strike(Fault::Boot(LOST));
     stage.wait("replacement", |script| script.step == Step::Joining)?;

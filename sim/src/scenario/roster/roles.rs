@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use actors::{
     client::{Client, Profile},
     net::{Endpoint, Pace},
-    operator::Operator,
+    operator::{Changed, Operator},
 };
 use anyhow::{Context, bail, ensure};
 use protocol::{
@@ -18,6 +18,7 @@ use protocol::{
 
 use super::{CLIENTS, Kept, LOST, MACHINES, REPLACED, Script, Step};
 use crate::{
+    history::{Outcome, What},
     kernel::fault::Node,
     scenario::{
         sometimes,
@@ -36,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     if me.script().kept.is_none() {
         let founded = found(&me.env).await?;
-        let token = founded.token(&me.env, "early", CLIENTS).await?;
+        let token = founded.token(&me, "early", CLIENTS).await?;
         let trust = founded.operator.trust();
         let mut script = me.script();
         script.kept = Some(Kept { root_seed: founded.root_seed, admin_seed: founded.admin_seed, trust });
@@ -87,18 +88,38 @@ async fn add(
     root: &Signer,
 ) -> Result<(), Failure> {
     let (newcomer, replaces) = (candidate(newcomer.0), replaces.map(|node| candidate(node.0).name));
-    persist(me, || operator.add_orchestrator(&newcomer, replaces.as_deref(), root)).await?;
+    let members: &[&str] = if replaces.is_some() { &["o0", "o2", "o3"] } else { &["o0", "o1", "o2", "o3"] };
+    let changed = persist(me, || operator.add_orchestrator(&newcomer, replaces.as_deref(), root));
+    recorded(me, members, changed).await?;
     persist(me, || operator.settled()).await.map(drop)
 }
 
 /// Takes the lost one out. Where an earlier life has done that, there is nothing to find.
 async fn remove(me: &Player<Script>, operator: &Operator, root: &Signer) -> Result<(), Failure> {
     let name = candidate(LOST.0).name;
-    match persist(me, || operator.remove_orchestrator(&name, root)).await {
+    let changed = persist(me, || operator.remove_orchestrator(&name, root));
+    match recorded(me, &["o1", "o2", "o3"], changed).await {
         Err(Failure { code: Code::NotFound, .. }) | Ok(_) => {}
         Err(failure) => return Err(failure),
     }
     persist(me, || operator.settled()).await.map(drop)
+}
+
+/// Records that the roster is changed to these.
+async fn recorded(
+    me: &Player<Script>,
+    members: &[&str],
+    changed: impl Future<Output = Result<Changed, Failure>>,
+) -> Result<Changed, Failure> {
+    let members: Vec<String> = members.iter().map(|name| (*name).to_owned()).collect();
+    let what = |number, outcome| What::Roster { number, members: members.clone(), outcome };
+    let asking = me.info.recorder.ask(what(0, Outcome::Unclear));
+    let answer = changed.await;
+    asking.came_of(match &answer {
+        Ok(changed) => what(changed.keyset, Outcome::Done),
+        Err(_) => what(0, Outcome::Unclear),
+    });
+    answer
 }
 
 /// Repeats what may be repeated until it is clear what came of it. A change that those
@@ -122,9 +143,12 @@ where
 async fn check(me: &Player<Script>, operator: &Operator) -> anyhow::Result<()> {
     let give_up = me.env.clock.monotonic() + Duration::from_secs(60);
     loop {
+        let from_ms = me.info.recorder.now_ms();
         let roster = persist(me, || operator.settled()).await?;
         let mut names: Vec<&str> = roster.keyset.orchestrators.iter().map(|node| node.name.as_str()).collect();
         names.sort_unstable();
+        let members = names.iter().map(|name| (*name).to_owned()).collect();
+        me.info.recorder.note_since(from_ms, What::RosterSeen { number: roster.record.version(), members });
         ensure!(names == ["o0", "o2", "o3"], "the roster is {names:?}");
         let seen: Vec<(Hash, u64, u64)> =
             roster.statuses().map(|(_, status)| (status.records, status.records_count, status.applied)).collect();

@@ -37,6 +37,9 @@ pub const SCENARIO: Scenario = Scenario {
 const DEADLINE: Duration = Duration::from_secs(600);
 /// The first client backs up and its segments are published in this time.
 const FAULTS: std::ops::Range<Duration> = millis(3_000, 25_000);
+/// On so many of a million seeds clients find no orchestrator, for so long.
+const LEFT_ALONE_PPM: u32 = 300_000;
+const LEFT_ALONE: Duration = Duration::from_secs(80);
 /// How many backups the first client makes: enough that runs are merged.
 const BACKUPS: usize = 10;
 
@@ -92,6 +95,14 @@ fn play(world: &mut World) -> anyhow::Result<()> {
         tree::plant(&files, &mut stage.world.stream("tree"))?;
     }
     stage.world.boot_all();
+    if stage.world.stream("sharing").chance(LEFT_ALONE_PPM) {
+        stage.wait("publication", |script| script.published)?;
+        // While one restores and the other backs up, for longer than a command waits.
+        for node in nodes(0..ORCHESTRATORS) {
+            stage.world.strike(Fault::PowerLoss(node));
+            stage.world.schedule(stage.world.now() + LEFT_ALONE, Fault::Boot(node));
+        }
+    }
     stage.wait("restored snapshots", |script| script.done == clients.len())?;
     for client in clients {
         let files = stage.world.files(client).context("a client has files")?;

@@ -22,7 +22,7 @@ use crate::scenario::{
 /// The operator: makes the cluster and a token for two.
 pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     let founded = found(&me.env).await?;
-    let token = founded.token(&me.env, "both", 2).await?;
+    let token = founded.token(&me, "both", 2).await?;
     me.script().token = Some(token);
     founded.operator.close().await;
     Ok(())
@@ -70,7 +70,7 @@ async fn join(me: &Player<Script>, name: &str) -> anyhow::Result<Client> {
 
 async fn back_up(me: &Player<Script>, client: &mut Client) -> anyhow::Result<Outcome> {
     loop {
-        match person::back_up(client, Stamina::default()).await {
+        match person::back_up(me, client, Stamina::default()).await {
             Ok(outcome) => {
                 ensure!(outcome.problems.count == 0, "backup: {:?}", outcome.problems);
                 me.note(format_args!("snapshot {} {:?}", outcome.snapshot, outcome.stats));
@@ -93,7 +93,7 @@ async fn survey(me: &Player<Script>, client: &Client) -> anyhow::Result<View> {
 
 /// Restores the newest snapshot, and verifies all of them.
 async fn restore(me: &Player<Script>, mut client: Client) -> anyhow::Result<()> {
-    while let Err(error) = try_restore(&mut client).await {
+    while let Err(error) = try_restore(me, &mut client).await {
         if !error.may_retry() {
             return Err(error);
         }
@@ -105,8 +105,8 @@ async fn restore(me: &Player<Script>, mut client: Client) -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn try_restore(client: &mut Client) -> anyhow::Result<()> {
+async fn try_restore(me: &Player<Script>, client: &mut Client) -> anyhow::Result<()> {
     let snapshots = client.snapshots().await?;
-    person::restore(client, snapshots.last().context("a snapshot")?, tree::TARGET).await?;
+    person::restore(me, client, snapshots.last().context("a snapshot")?, tree::TARGET).await?;
     person::verify(client, &snapshots, ReadData::All).await
 }

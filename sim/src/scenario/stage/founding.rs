@@ -10,13 +10,16 @@ use actors::{
 use anyhow::{Context, ensure};
 use env::Env;
 use protocol::{
+    audit::Act,
     ids::{Hash, RepositoryId},
-    records::{Domain, Storage, StorageCredential, Trust},
+    levels::Levels,
+    records::{Domain, Storage, StorageCredential, Subject, Trust},
     sign::Signer,
     token::Welcome,
 };
 
 use super::{MayRetry, ORCHESTRATORS, Player};
+use crate::history::{Outcome, What};
 
 /// Where orchestrators listen.
 pub const PORT: u16 = 7400;
@@ -41,7 +44,12 @@ pub async fn orchestrate<S>(me: Player<S>) -> anyhow::Result<()> {
 
 /// Starts an orchestrator.
 pub async fn start<S>(me: &Player<S>) -> anyhow::Result<System> {
-    let seat = system::orchestrator(&me.env, (me.info.address, PORT).into())?;
+    start_as(me, Levels::OWN).await
+}
+
+/// Starts an orchestrator that speaks these levels, as another version of the program does.
+pub async fn start_as<S>(me: &Player<S>, levels: Levels) -> anyhow::Result<System> {
+    let seat = system::orchestrator(&me.env, (me.info.address, PORT).into(), levels)?;
     Ok(System::start(&me.env, vec![seat.role]).await?)
 }
 
@@ -66,10 +74,25 @@ pub struct Founded {
 
 impl Founded {
     /// Makes a token for the domain, as text.
-    pub async fn token(&self, env: &Env, name: &str, uses: u32) -> anyhow::Result<String> {
-        let (domain, expires) = (self.domain.id, env.clock.now().plus_secs(TOKEN_SECS));
+    pub async fn token<S>(&self, me: &Player<S>, name: &str, uses: u32) -> anyhow::Result<String> {
+        self.token_for(me, &self.domain, &self.secrets, name, uses).await
+    }
+
+    /// The same for another domain.
+    pub async fn token_for<S>(
+        &self,
+        me: &Player<S>,
+        domain: &Domain,
+        secrets: &Welcome,
+        name: &str,
+        uses: u32,
+    ) -> anyhow::Result<String> {
+        let (domain, expires) = (domain.id, me.env.clock.now().plus_secs(TOKEN_SECS));
         let new = NewToken { name: name.into(), uses, expires, domain, tags: vec!["laptop".into()] };
-        let token = self.operator.add_token(new, &self.secrets).await.context("token create")?;
+        let token = self.operator.add_token(new, secrets).await.context("token create")?;
+        let id = token.id().to_string();
+        me.info.recorder.note(What::Token { token: id, uses, outcome: Outcome::Done });
+        act(me, Subject::Token(token.id()), 1);
         Ok(token.to_text())
     }
 }
@@ -109,10 +132,15 @@ pub async fn found(env: &Env) -> anyhow::Result<Founded> {
     Ok(Founded { operator, domain, secrets, root_seed, admin_seed })
 }
 
+/// Records that something was signed, handed in and taken.
+pub fn act<S>(me: &Player<S>, subject: Subject, version: u64) {
+    me.info.recorder.note(What::Act { subject: format!("{subject:?}"), version, outcome: Outcome::Done });
+}
+
 /// Makes a cluster and its first token, as text, and goes.
-pub async fn found_with_token(env: &Env) -> anyhow::Result<String> {
-    let founded = found(env).await?;
-    let token = founded.token(env, "first", 1).await?;
+pub async fn found_with_token<S>(me: &Player<S>) -> anyhow::Result<String> {
+    let founded = found(&me.env).await?;
+    let token = founded.token(me, "first", 1).await?;
     founded.operator.close().await;
     Ok(token)
 }
@@ -126,9 +154,31 @@ pub async fn agree<S>(me: &Player<S>, operator: &Operator) -> anyhow::Result<()>
         let seen: Vec<(Hash, u64, u64)> =
             answers.map(|status| (status.records, status.records_count, status.applied)).collect();
         if seen.len() == ORCHESTRATORS as usize && seen.windows(2).all(|pair| pair[0] == pair[1]) {
-            return Ok(());
+            return record_clients(me, operator).await;
         }
         ensure!(me.env.clock.monotonic() < give_up, "I2: the records do not converge: {status:?}");
         me.pause().await;
     }
+}
+
+/// Records all clients, as the cluster lists them now.
+pub async fn record_clients<S>(me: &Player<S>, operator: &Operator) -> anyhow::Result<()> {
+    let from_ms = me.info.recorder.now_ms();
+    let clients = me.persist(|| operator.clients()).await.context("client list")?;
+    let clients = clients.iter().map(|status| status.enrollment.client.to_string()).collect();
+    me.info.recorder.note_since(from_ms, What::Clients { clients });
+    Ok(())
+}
+
+/// Records the audit trail as it is now. An orchestrator that is lost may take with it what
+/// it was told seconds before, so this is for those that were not.
+pub async fn record_audit<S>(me: &Player<S>, operator: &Operator) -> anyhow::Result<()> {
+    let from_ms = me.info.recorder.now_ms();
+    let trail = me.persist(|| operator.audit()).await.context("audit")?;
+    let signed = trail.into_iter().filter_map(|entry| match entry.act {
+        Act::Signed { subject, version, .. } => Some((format!("{subject:?}"), version)),
+        _ => None,
+    });
+    me.info.recorder.note_since(from_ms, What::Audit { entries: signed.collect() });
+    Ok(())
 }

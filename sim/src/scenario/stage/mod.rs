@@ -111,6 +111,13 @@ impl<'w, S: Default + fmt::Debug + Send + 'static> Stage<'w, S> {
         Ok(())
     }
 
+    /// Lets time pass until something stands in the script, or until so long after the start
+    /// of the run. Whether it does.
+    pub fn reach(&mut self, by: Duration, reached: impl Fn(&S) -> bool) -> anyhow::Result<bool> {
+        let script = Arc::clone(&self.script);
+        self.run_until(by, || reached(&lock(&script)))
+    }
+
     /// Lets time pass until so long after the start of the run; everyone still has to do well.
     pub fn pass_until(&mut self, moment: Duration) -> anyhow::Result<()> {
         self.run_until(moment, || false).map(drop)

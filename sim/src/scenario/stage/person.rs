@@ -9,7 +9,8 @@ use actors::{
 use anyhow::{Context, ensure};
 use protocol::{
     commands::{Enrollment, SnapshotRecord},
-    ids::{ClusterId, RepositoryId},
+    failure::{Code, Failure},
+    ids::{ClientId, ClusterId, RepositoryId},
     records::{Payload, Record},
     token::Token,
     wire,
@@ -17,6 +18,7 @@ use protocol::{
 use repo::{CancellationToken, Outcome, Progress, ReadData, RepoError, RestoreOptions, Rules};
 
 use super::{MayRetry, Player, tree};
+use crate::history::{Outcome as Done, What};
 
 /// Until what is in the source tree counts as old: files younger than two seconds are
 /// read again the next time, on purpose.
@@ -25,8 +27,40 @@ pub const SETTLING: Duration = Duration::from_secs(3);
 /// Joins with a token, whatever it takes.
 pub async fn join<S>(me: &Player<S>, token: &str, name: &str) -> anyhow::Result<(Token, Enrollment)> {
     let token: Token = token.parse()?;
-    let enrollment = me.persist(|| enroll(&me.env, &token, name)).await.context("enroll")?;
+    let asked = me.persist(|| enroll(&me.env, &token, name));
+    let enrollment = recorded_join(me, &name_of(me), &token, asked).await.context("enroll")?;
     Ok((token, enrollment))
+}
+
+/// Records that a machine wants to join, and what comes of it. A machine that has other
+/// keys has another name.
+pub async fn recorded_join<S>(
+    me: &Player<S>,
+    machine: &str,
+    token: &Token,
+    asked: impl Future<Output = Result<Enrollment, Failure>>,
+) -> Result<Enrollment, Failure> {
+    let what =
+        |outcome, client| What::Join { machine: machine.to_owned(), token: token.id().to_string(), outcome, client };
+    let asking = me.info.recorder.ask(what(Done::Unclear, None));
+    let answer = asked.await;
+    let client = answer.as_ref().ok().map(|enrollment| enrollment.client.to_string());
+    asking.came_of(what(outcome(&answer), client));
+    answer
+}
+
+/// Under which name this machine stands in the history.
+pub fn name_of<S>(me: &Player<S>) -> String {
+    me.info.node.to_string()
+}
+
+/// What an answer is in the history: what may be tried again is not clear.
+pub fn outcome<T>(answer: &Result<T, Failure>) -> Done {
+    match answer {
+        Ok(_) => Done::Done,
+        Err(Failure { code: Code::Retry | Code::Internal, .. }) => Done::Unclear,
+        Err(_) => Done::Refused,
+    }
 }
 
 /// A client that has joined, and knows what it works by.
@@ -40,7 +74,12 @@ pub async fn open<S>(me: &Player<S>) -> anyhow::Result<Client> {
 }
 
 /// Backs up the tree.
-pub async fn back_up(client: &mut Client, stamina: Stamina) -> Result<Outcome, RepoError> {
+pub async fn back_up<S>(me: &Player<S>, client: &mut Client, stamina: Stamina) -> Result<Outcome, RepoError> {
+    let files = &*me.env.files;
+    let digest = me.info.recorder.digest(files, tree::SOURCE.as_ref()).map_err(|error| unread(&error))?;
+    let who = client.enrollment().client.to_string();
+    let what = |outcome, snapshot| What::Backup { client: who.clone(), outcome, snapshot, digest: digest.clone() };
+    let asking = me.info.recorder.ask(what(Done::Unclear, None));
     let request = BackupRequest {
         sources: vec![PathBuf::from(tree::SOURCE)],
         rules: Rules::default(),
@@ -51,17 +90,48 @@ pub async fn back_up(client: &mut Client, stamina: Stamina) -> Result<Outcome, R
         means: Means { memory_bytes: 32 << 20, transfers: 4 },
         stamina,
     };
-    client.backup(request, Arc::new(Progress::default()), CancellationToken::new()).await
+    let done = client.backup(request, Arc::new(Progress::default()), CancellationToken::new()).await;
+    asking.came_of(match &done {
+        Ok(outcome) => what(Done::Done, Some(outcome.snapshot.to_string())),
+        Err(_) => what(Done::Unclear, None),
+    });
+    done
+}
+
+fn unread(error: &std::io::Error) -> RepoError {
+    RepoError::internal(format!("the checker does not read the tree: {error}"))
 }
 
 /// Restores all of a snapshot below a directory, over whatever is there.
-pub async fn restore(client: &mut Client, snapshot: &SnapshotRecord, target: &str) -> anyhow::Result<()> {
+pub async fn restore<S>(
+    me: &Player<S>,
+    client: &mut Client,
+    snapshot: &SnapshotRecord,
+    target: &str,
+) -> anyhow::Result<()> {
+    let (who, id) = (client.enrollment().client.to_string(), snapshot.id.to_string());
+    let what = |outcome, digest| What::Restore { client: who.clone(), snapshot: id.clone(), outcome, digest };
+    // What a part holds is for the scenario to say.
+    let asking = snapshot.commit.complete.then(|| me.info.recorder.ask(what(Done::Unclear, String::new())));
+    let root = PathBuf::from(format!("{target}{}", tree::SOURCE));
     let options = RestoreOptions { overwrite: repo::Overwrite::Always, ..RestoreOptions::default() };
     let (snapshot, target) = (snapshot.clone(), PathBuf::from(target));
     let request = RestoreRequest { snapshot, path: None, target, options, means: Means::default() };
     let restored = client.restore(request, Arc::new(Progress::default()), CancellationToken::new()).await?;
     ensure!(restored.problems.count == 0, "restore: {:?}", restored.problems);
+    if let Some(asking) = asking {
+        let digest = me.info.recorder.digest(&*me.env.files, &root).context("a restored tree")?;
+        asking.came_of(what(Done::Done, digest));
+    }
     Ok(())
+}
+
+/// Records the snapshots that the cluster says a client has, in the end, to whoever began
+/// to ask then.
+pub fn record_snapshots<S>(me: &Player<S>, from_ms: u64, client: ClientId, snapshots: &[SnapshotRecord]) {
+    let complete = snapshots.iter().filter(|snapshot| snapshot.commit.complete);
+    let snapshots = complete.map(|snapshot| snapshot.id.to_string()).collect();
+    me.info.recorder.note_since(from_ms, What::Snapshots { client: client.to_string(), snapshots });
 }
 
 /// Verifies snapshots: nothing may be wrong with them.

@@ -63,6 +63,13 @@ pub fn plant(files: &SimFiles, stream: &mut Stream) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes a small file and nothing else, for whoever only has to back up.
+pub fn plant_little(files: &SimFiles, content: &str) -> anyhow::Result<()> {
+    let root = Path::new(SOURCE);
+    files.create_dir_all(root)?;
+    Ok(files.write(root.join("note"), content.as_bytes())?)
+}
+
 /// A day's work: one file goes, two come, one of them large.
 pub fn edit(files: &dyn Files, day: usize, salt: &[u8; 32]) -> std::io::Result<()> {
     let root = Path::new(SOURCE);
@@ -92,6 +99,16 @@ fn bytes(stream: &mut Stream, len: u64) -> Vec<u8> {
     }
     bytes.truncate(len as usize);
     bytes
+}
+
+/// One more file, for each round of a person who backs up again and again.
+pub fn add(files: &dyn Files, round: u64) -> std::io::Result<()> {
+    let content = format!("round {round}");
+    let mut file = files.create_file(&Path::new(SOURCE).join(format!("round{round}")))?;
+    file.write_at(0, content.as_bytes())?;
+    let mtime = FileTime { secs: 1_700_000_000, nanos: 7 };
+    let attributes = Attributes { kind: Kind::File, mode: 0o644, owner: None, mtime, xattrs: Vec::new() };
+    file.finish(content.len() as u64, &attributes)
 }
 
 /// Says what differs between what was backed up and what was restored, if anything does.
