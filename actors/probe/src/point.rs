@@ -23,5 +23,7 @@ named! {
         PackEarly,
         /// A rebuild hands over one piece of the ledger at a time.
         PieceByPiece,
+        /// A rebuild ends in the middle of handing over, as if its machine had.
+        RebuildBreaksOff,
     }
 }

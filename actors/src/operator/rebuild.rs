@@ -4,11 +4,12 @@
 //! what the root signed, or what was signed by an orchestrator that a keyset of the root
 //! names; what the storage holds beside the backup counts only with its client's signature.
 
+mod objects;
 mod roots;
 
 use std::collections::BTreeMap;
 
-use env::{Env, Steward, store::StoreError};
+use env::{Env, Steward};
 use probe::Point;
 use protocol::{
     codec,
@@ -17,13 +18,13 @@ use protocol::{
     ids::{ClusterId, PublicKey},
     ledger::{Charter, EMPTY_DIGEST, Item, digest},
     limits,
-    names::ObjectName,
     records::{Admin, Keyset, Orchestrator, Payload, Record, RecordBody, SecretId, Storage, StorageCredential},
     sign::Signer,
     time::UnixMillis,
     wire,
 };
 
+use self::objects::{named, unusable};
 use super::{Candidate, Operator, PATIENCE, Roster, adopt_one, meet, names_the_same};
 use crate::{
     client::{Trust, any_port},
@@ -57,6 +58,8 @@ pub struct Remains {
     /// Clients that have something in the storage, and of whom the backup does not know:
     /// they joined later, and have to join again.
     pub unknown: Vec<String>,
+    /// Commits that the storage has damaged: if they were snapshots, these are lost.
+    pub damaged: Vec<String>,
     /// Whether the lost orchestrators used the credential that was given as well.
     pub same_credential: bool,
     records: Vec<Record>,
@@ -124,6 +127,7 @@ impl Remains {
             remains.incarnation = remains.incarnation.max(roots.incarnation);
             remains.later += roots.snapshots;
             remains.unknown.extend(roots.unknown.iter().map(ToString::to_string));
+            remains.damaged.extend_from_slice(&roots.damaged);
             roots.add_to(&mut remains.items);
         }
         remains.incarnation = remains
@@ -310,6 +314,9 @@ impl Remains {
                 return Err(Failure::new(Code::Internal, "the import does not go on: run the same command again"));
             }
             place = after;
+            if probe::buggify(Point::RebuildBreaksOff) {
+                return Err(Failure::retry("the operator's machine went away"));
+            }
         }
         Ok(())
     }
@@ -333,12 +340,12 @@ pub async fn survivor(env: &Env, admin_seed: [u8; 32], trust: &Trust) -> Result<
 
 async fn read_backup(steward: &dyn Steward, path: &str, root: &Signer) -> Result<Remains, Failure> {
     let cluster = ClusterId::of_root(&root.public());
-    let bytes = steward.get(path, limits::OBJECT_BYTES_MAX).await.map_err(unusable)?;
+    let bytes = objects::read(steward, path).await?;
     let (author, head) = Head::open(&bytes, &cluster)?;
     let key = head.open_key(&root.sealing())?;
     let (mut records, mut secrets, mut items) = (Vec::new(), BTreeMap::new(), Vec::new());
     for (number, part) in (0..).zip(&head.parts) {
-        let bytes = steward.get(&format!("{PARTS}/{part}"), limits::OBJECT_BYTES_MAX).await.map_err(unusable)?;
+        let bytes = objects::read(steward, &format!("{PARTS}/{part}")).await?;
         for kept in open_part(&key, number, &bytes)? {
             match kept {
                 Kept::Record(signed) => records.push(Record::open(signed, &cluster)?),
@@ -364,19 +371,10 @@ async fn read_backup(steward: &dyn Steward, path: &str, root: &Signer) -> Result
         skipped: Vec::new(),
         later: 0,
         unknown: Vec::new(),
+        damaged: Vec::new(),
         same_credential: false,
         records,
         secrets,
         items,
     })
-}
-
-/// The name that an object of a listing has.
-fn named(path: &str) -> Option<ObjectName> {
-    path.rsplit_once('/')?.1.parse().ok()
-}
-
-fn unusable(error: StoreError) -> Failure {
-    let code = if matches!(error, StoreError::Unclear { .. }) { Code::Retry } else { Code::Invalid };
-    Failure::new(code, error.to_string())
 }

@@ -160,14 +160,13 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
             (true, false) => "Backups and restores work.",
             (false, _) => "Nothing can be decided now.",
         };
-        let level = health::level(&speeches).map(|level| format!(", level {level}")).unwrap_or_default();
         let backed_up =
             health::backup(&inspections).and_then(|backup| Some((backup.at?, backup.clients, backup.snapshots)));
         let backed_up = backed_up.map(|(at, clients, snapshots)| {
             let (clients, snapshots) = (human::counted(clients, "client"), human::counted(snapshots, "snapshot"));
             format!("The ledger was last backed up at {}, with {clients} and {snapshots}.\n", human::time(at))
         });
-        format!("Cluster {name:?}, keyset {keyset}{level}. {verdict}\n{}\n{table}", backed_up.unwrap_or_default())
+        format!("Cluster {name:?}, keyset {keyset}. {verdict}\n{}\n{table}", backed_up.unwrap_or_default())
     });
     for problem in &findings.problems {
         output.note(&format!("Problem: {problem}"));

@@ -96,6 +96,13 @@ fn advise(remains: &Remains, output: Output) {
             remains.unknown.join(", ")
         ));
     }
+    if !remains.damaged.is_empty() {
+        output.note(&format!(
+            "Note: the storage has damaged what may have been {} that came after the backup: {}",
+            human::counted(remains.damaged.len() as u64, "snapshot"),
+            remains.damaged.iter().map(|path| text::safe(path).to_string()).collect::<Vec<_>>().join(", ")
+        ));
+    }
     if remains.same_credential {
         output.note("Note: the lost orchestrators had this credential too. Make a new one at the storage, give it with `nuthatch storage add --adopt`, and disable the old.");
     }
@@ -109,6 +116,7 @@ fn told(remains: &Remains) -> Value {
         "snapshots": remains.snapshots(),
         "later": remains.later,
         "unknown": remains.unknown,
+        "damaged": remains.damaged,
         "skipped": remains.skipped,
     })
 }

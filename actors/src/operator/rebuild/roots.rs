@@ -7,22 +7,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::objects::{self, unusable};
 use env::Steward;
 use protocol::{
     commands::{Enrollment, SnapshotRecord},
-    failure::Failure,
+    failure::{Code, Failure},
     format::commit::{CommitBody, CommitObject},
-    ids::{ClientId, RepositoryId, Sha256, SnapshotId},
+    ids::{ClientId, RepositoryId, SnapshotId},
     ledger::Item,
-    limits,
     names::{ObjectKey, ObjectName, Place},
     time::UnixMillis,
 };
-use sha2::Digest as _;
-
-use super::unusable;
 
 /// What was found in one storage.
+#[derive(Default)]
 pub struct Roots {
     /// The highest incarnation that any name bears.
     pub incarnation: u32,
@@ -30,6 +28,8 @@ pub struct Roots {
     pub snapshots: usize,
     /// Clients that are not in the backup.
     pub unknown: BTreeSet<ClientId>,
+    /// Commits that cannot be read.
+    pub damaged: Vec<String>,
     items: Vec<Item>,
     gained: BTreeSet<ClientId>,
 }
@@ -69,8 +69,7 @@ pub async fn find(
             _ => {}
         }
     }
-    let mut roots =
-        Roots { incarnation: 0, snapshots: 0, unknown: BTreeSet::new(), items: Vec::new(), gained: BTreeSet::new() };
+    let mut roots = Roots::default();
     let mut candidates: BTreeMap<ClientId, Vec<(ObjectName, CommitBody)>> = BTreeMap::new();
     for (path, _) in steward.list("client").await.map_err(unusable)? {
         let Ok(key) = path.parse::<ObjectKey>() else { continue };
@@ -83,11 +82,15 @@ pub async fn find(
         if known.contains(&key.name) {
             continue;
         }
-        let bytes = steward.get(&path, limits::OBJECT_BYTES_MAX).await.map_err(unusable)?;
-        // What is not what its name says, or not what its client signed, is no snapshot.
-        if Sha256(sha2::Sha256::digest(&bytes).into()) != key.name.hash {
-            continue;
-        }
+        let bytes = match objects::read(steward, &path).await {
+            Ok(bytes) => bytes,
+            Err(failure) if failure.code == Code::Corrupt => {
+                roots.damaged.push(path);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        // What its client has not signed is no snapshot.
         let Ok(body) = CommitObject::open(&bytes, &enrollment.keys.commit) else { continue };
         if (body.client, body.repository, body.lease) == (client, repository, key.name.lease) {
             candidates.entry(client).or_default().push((key.name, body));

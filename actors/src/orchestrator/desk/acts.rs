@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use probe::Plant;
 use protocol::{
     audit::AuditEntry,
@@ -25,6 +26,9 @@ use super::Desk;
 /// How long an admin is kept waiting for the entry of what it did: the record is in force
 /// without.
 const ENTRY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Acts that are entered at once: after a partition there are many.
+const AT_ONCE: usize = 64;
 
 /// Acts that wait to be entered. Clones share them.
 #[derive(Clone, Default)]
@@ -56,22 +60,29 @@ impl Desk {
     /// Has what waits entered into the audit trail.
     pub async fn enter_acts(&self) -> Result<(), Failure> {
         let _entering = self.acts.entering.lock().await;
-        while let Some(record) = self.acts.with(|waiting| waiting.front().cloned()) {
-            match self.enter_act(&record).await {
-                Err(failure) if failure.code == Code::Retry && !probe::planted(Plant::ActGivenUp) => {
-                    return Err(failure);
-                }
-                // Its author may have been removed since: then nobody believes it anyway.
-                Err(failure) => tracing::warn!(%failure, "an act was not entered into the audit trail"),
-                Ok(()) => {}
+        loop {
+            let next: Vec<Signed> = self.acts.with(|waiting| waiting.iter().take(AT_ONCE).cloned().collect());
+            if next.is_empty() {
+                return Ok(());
             }
-            self.acts.with(|waiting| {
-                if waiting.front() == Some(&record) {
-                    waiting.pop_front();
+            let entered = join_all(next.iter().map(|record| self.enter_act(record))).await;
+            for (record, entered) in next.iter().zip(entered) {
+                match entered {
+                    // What was entered after it is entered once, though it is told again.
+                    Err(failure) if failure.code == Code::Retry && !probe::planted(Plant::ActGivenUp) => {
+                        return Err(failure);
+                    }
+                    // Its author may have been removed since: then nobody believes it anyway.
+                    Err(failure) => tracing::warn!(%failure, "an act was not entered into the audit trail"),
+                    Ok(()) => {}
                 }
-            });
+                self.acts.with(|waiting| {
+                    if waiting.front() == Some(record) {
+                        waiting.pop_front();
+                    }
+                });
+            }
         }
-        Ok(())
     }
 
     /// Has what waits entered now, if a majority answers soon.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     kernel::{
-        fault::{Fault, Node, Planned, Weather},
+        fault::{Fault, Lapse, Method, Node, Planned, Weather},
         rng::Stream,
     },
     world::{Options, World},
@@ -124,6 +124,11 @@ fn play(world: &mut World) -> anyhow::Result<()> {
         stage.world.strike(Fault::DiskWipe(node));
     }
     (0..ORCHESTRATORS).for_each(|node| stage.world.strike(Fault::Boot(Node(node))));
+    if stream.below(2) == 0 {
+        let lapse = if stream.below(2) == 0 { Lapse::Truncated } else { Lapse::Corrupt };
+        let (node, method) = (Some(OPERATOR), Some(Method::Get));
+        stage.world.strike(Fault::StorageLapse { node, method, lapse, times: 1 });
+    }
     stage.script().step = Step::Lost;
     for _ in 0..stream.below(INTERRUPTIONS_MAX + 1) {
         let moment = stage.world.now() + Duration::from_millis(1 + stream.below(GOES_ON_MS_MAX));
