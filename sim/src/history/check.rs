@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Event, NEVER_MS, Outcome, What, models};
+use super::{Event, NEVER_MS, Outcome, What, is_refused_as_revoked, models};
 
 /// A revoked client gets nothing done that it began so long after the revocation.
 const CUT_MS: u64 = 2_000;
@@ -46,6 +46,9 @@ fn invariant_tokens_are_used_up(history: &[Event], found: &mut Vec<String>) {
             found.push(format!("I4: {} machines joined with {token}, which has {uses} uses", joined.len()));
         }
         for (refusal, machine, _) in tries.iter().filter(|(.., outcome)| *outcome == Outcome::Refused) {
+            if is_refused_as_revoked(history, refusal) {
+                continue;
+            }
             let may_be_void = history.iter().any(|event| {
                 event.from_ms <= refusal.to_ms
                     && matches!(&event.what, What::Void { token: which, outcome } if which == token && *outcome != Outcome::Refused)

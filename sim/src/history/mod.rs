@@ -224,3 +224,18 @@ pub fn parse(text: &str) -> Result<Vec<Event>, (usize, serde_json::Error)> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(|(number, line)| serde_json::from_str(line).map_err(|error| (number + 1, error))).collect()
 }
+
+/// Whether somebody was turned away who may have joined before, and was revoked since:
+/// that says nothing about the token.
+fn is_refused_as_revoked(history: &[Event], refusal: &Event) -> bool {
+    let What::Join { machine, outcome: Outcome::Refused, .. } = &refusal.what else { return false };
+    let joined_as = |client: &String| {
+        history.iter().any(|event| {
+            matches!(&event.what, What::Join { machine: who, client: Some(id), .. } if who == machine && id == client)
+        })
+    };
+    history.iter().filter(|event| event.from_ms <= refusal.to_ms).any(|event| match &event.what {
+        What::Revoke { client, outcome } => *outcome != Outcome::Refused && joined_as(client),
+        _ => false,
+    })
+}

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Event, Outcome, What,
+    Event, Outcome, What, is_refused_as_revoked,
     linear::{Op, Verdict, linearize},
 };
 
@@ -57,6 +57,7 @@ pub fn invariant_tokens_are_linearizable(history: &[Event], found: &mut Vec<Stri
         let What::Token { token, uses, .. } = &event.what else { continue };
         let ops: Vec<Op<Act<'_>>> = history
             .iter()
+            .filter(|event| !is_refused_as_revoked(history, event))
             .filter_map(|event| match &event.what {
                 What::Join { machine, token: with, outcome: Outcome::Refused, .. } if with == token => {
                     op(event, Outcome::Done, Act::Refuse(machine))

@@ -169,3 +169,17 @@ fn a_token_that_is_void_refuses_and_lets_nobody_in() {
     assert!(!violations(&[token.clone(), void, at(4, 5, join("a", Outcome::Done))]).is_empty());
     assert!(!violations(&[token, at(4, 5, join("a", Outcome::Refused))]).is_empty());
 }
+
+#[test]
+fn who_joined_and_was_revoked_may_be_refused_its_token_and_nobody_else_may() {
+    let token = at(0, 1, What::Token { token: "t".into(), uses: 2, outcome: Outcome::Done });
+    let joined = at(2, 3, join("a", Outcome::Done));
+    let revoke = at(4, 5, What::Revoke { client: "client of a".into(), outcome: Outcome::Done });
+    let story = |who, revoked_at: &[Event]| {
+        let asked = [token.clone(), joined.clone()].into_iter().chain(revoked_at.iter().cloned());
+        violations(&asked.chain([at(6, 7, join(who, Outcome::Refused))]).collect::<Vec<Event>>())
+    };
+    assert_eq!(story("a", std::slice::from_ref(&revoke)), Vec::<String>::new());
+    assert!(!story("a", &[]).is_empty());
+    assert!(!story("b", &[revoke]).is_empty());
+}

@@ -10,7 +10,7 @@
 
 mod roles;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::{BTreeMap, BTreeSet}, time::Duration};
 
 use anyhow::{Context, ensure};
 use protocol::{commands::Lease, ids::ClientId};
@@ -60,8 +60,8 @@ const CUT: Duration = Duration::from_secs(2);
 struct Script {
     /// The token, once it was made.
     token: Option<String>,
-    /// The clients that were told that they joined.
-    joined: BTreeSet<ClientId>,
+    /// The clients that were told that they joined, and where they live.
+    joined: BTreeMap<ClientId, Node>,
     /// Those that were told that they may not.
     refused: BTreeSet<Node>,
     /// The first lease that was acknowledged.

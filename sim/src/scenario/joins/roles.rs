@@ -85,10 +85,10 @@ pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     let clients: Vec<ClientId> = operator.clients().await?.iter().map(|status| status.enrollment.client).collect();
     let joined = me.script().joined.clone();
     ensure!(clients.len() <= USES as usize, "I4: {} clients are enrolled by {USES} uses", clients.len());
-    let lost = joined.iter().find(|client| !clients.contains(client));
+    let lost = joined.keys().find(|client| !clients.contains(client));
     ensure!(lost.is_none(), "I3: the enrollment of {lost:?} was acknowledged and is gone");
 
-    let id = *joined.first().context("someone has joined")?;
+    let (&id, _) = joined.first_key_value().context("someone has joined")?;
     let revocation = Payload::ClientRevocation(Revocation { id, reason: "lost".into() });
     operator.submit(vec![revocation]).await.context("client revoke")?;
     me.info.recorder.note(What::Revoke { client: id.to_string(), outcome: Outcome::Done });
@@ -123,13 +123,17 @@ pub async fn join(me: Player<Script>) -> anyhow::Result<()> {
         Ok(enrollment) => enrollment,
         Err(Failure { code: Code::Denied, .. }) => {
             let mut script = me.script();
+            if script.revoked.is_some_and(|id| script.joined.get(&id) == Some(&me.info.node)) {
+                // Revoked in a life before this one.
+                return Ok(());
+            }
             script.refused.insert(me.info.node);
             script.done.insert(me.info.node);
             return Ok(());
         }
         Err(failure) => bail!("enroll: {failure}"),
     };
-    me.script().joined.insert(enrollment.client);
+    me.script().joined.insert(enrollment.client, me.info.node);
     let client = person::open(&me).await?;
     use_lease(&me, &client).await?;
     client.close().await?;
