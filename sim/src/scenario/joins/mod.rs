@@ -10,7 +10,10 @@
 
 mod roles;
 
-use std::{collections::{BTreeMap, BTreeSet}, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use protocol::{commands::Lease, ids::ClientId};

@@ -11,7 +11,6 @@ mod roles;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use actors::client::Trust;
 use anyhow::Context;
 use protocol::{
     ids::{ClientId, SnapshotId},
@@ -20,7 +19,7 @@ use protocol::{
 
 use super::{
     Scenario,
-    stage::{ORCHESTRATORS, Stage, tree},
+    stage::{ORCHESTRATORS, Stage, founding::Home, tree},
 };
 use crate::{
     kernel::{
@@ -71,21 +70,14 @@ enum Step {
 struct Script {
     step: Step,
     /// What the operator keeps on its disk.
-    kept: Option<Kept>,
+    home: Option<Home>,
+    /// Where the clients' data and the ledger's backups are.
+    storage: Option<Storage>,
     token: Option<String>,
     /// The snapshots that the clients were told are made.
     told: BTreeMap<ClientId, Vec<SnapshotId>>,
     /// The clients that have looked at all of theirs.
     ended: u32,
-}
-
-/// The operator's directory, and what it knows of the storage.
-#[derive(Debug, Clone)]
-struct Kept {
-    root_seed: [u8; 32],
-    admin_seed: [u8; 32],
-    trust: Trust,
-    storage: Storage,
 }
 
 impl Script {

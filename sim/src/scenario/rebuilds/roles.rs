@@ -1,46 +1,38 @@
 //! What the operator and the clients do.
 
-use std::time::Duration;
-
-use actors::{
-    client::Stamina,
-    operator::{Operator, Rebuilt, Remains},
-};
+use actors::operator::{Operator, Rebuilt, Remains};
 use anyhow::{Context, ensure};
-use protocol::{failure::Failure, ids::SnapshotId, records::Payload, sign::Signer};
+use protocol::{failure::Failure, records::Payload};
 use repo::ReadData;
 
-use super::{CLIENTS, Kept, Script, Step};
+use super::{CLIENTS, Script, Step};
 use crate::scenario::{
     sometimes,
     stage::{
         MayRetry, ORCHESTRATORS, Player,
-        founding::{agree, candidate, credential, found},
+        founding::{self, Home, agree, candidate, credential, found},
         person, tree,
     },
 };
 
-/// Between two backups of a client.
-const BETWEEN: Duration = Duration::from_millis(700);
 /// The incarnation of a ledger that was never lost.
 const FIRST_LIFE: u32 = 1;
 
 /// The operator, from wherever an earlier life of its machine stopped.
 pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
-    if me.script().kept.is_none() {
+    if me.script().home.is_none() {
         prepare(&me).await?;
     }
-    let kept = me.script().kept.clone().context("founded")?;
+    let home = me.script().home.clone().context("founded")?;
     me.until(|script| script.step >= Step::Lost).await;
     if me.script().step == Step::Lost {
-        let rebuilt = persist(&me, &kept).await?;
+        let rebuilt = persist(&me, &home).await?;
         let mut script = me.script();
-        script.kept = Some(Kept { trust: rebuilt.trust, ..kept.clone() });
+        script.home = Some(Home { trust: rebuilt.trust, ..home });
         script.step = Step::Rebuilt;
     }
     me.until(|script| script.step == Step::Ending && script.ended == CLIENTS).await;
-    let kept = me.script().kept.clone().context("rebuilt")?;
-    let operator = Operator::new(&me.env, kept.admin_seed, kept.trust)?;
+    let operator = me.script().home.clone().context("rebuilt")?.operator(&me.env)?;
     agree(&me, &operator).await?;
     check(&me, &operator).await?;
     operator.close().await;
@@ -52,6 +44,7 @@ pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
 async fn prepare(me: &Player<Script>) -> anyhow::Result<()> {
     let founded = found(&me.env).await?;
     let token = founded.token(me, "all", CLIENTS).await?;
+    let home = founded.home();
     let operator = founded.operator;
     let records = me.persist(|| operator.records(Vec::new())).await?;
     let storage = records.iter().find_map(|record| match record.payload() {
@@ -59,7 +52,6 @@ async fn prepare(me: &Player<Script>) -> anyhow::Result<()> {
         _ => None,
     });
     let storage = storage.context("the storage was added")?;
-    let (root_seed, admin_seed, trust) = (founded.root_seed, founded.admin_seed, operator.trust());
     me.script().token = Some(token);
     me.until(|script| script.told.len() == CLIENTS as usize && script.snapshots() > 0).await;
     while backed_up(me, &operator).await? < u64::from(CLIENTS) {
@@ -67,7 +59,7 @@ async fn prepare(me: &Player<Script>) -> anyhow::Result<()> {
     }
     operator.close().await;
     let mut script = me.script();
-    script.kept = Some(Kept { root_seed, admin_seed, trust, storage });
+    (script.home, script.storage) = (Some(home), Some(storage));
     script.step = Step::Kept;
     Ok(())
 }
@@ -80,9 +72,9 @@ async fn backed_up(me: &Player<Script>, operator: &Operator) -> anyhow::Result<u
 }
 
 /// Runs the same command until it is done.
-async fn persist(me: &Player<Script>, kept: &Kept) -> anyhow::Result<Rebuilt> {
+async fn persist(me: &Player<Script>, home: &Home) -> anyhow::Result<Rebuilt> {
     loop {
-        match rebuild(me, kept).await {
+        match rebuild(me, home).await {
             Ok(rebuilt) => return Ok(rebuilt),
             Err(failure) if failure.may_retry() => {
                 sometimes("rebuilds: the command fails, and is run again");
@@ -95,26 +87,22 @@ async fn persist(me: &Player<Script>, kept: &Kept) -> anyhow::Result<Rebuilt> {
 }
 
 /// `cluster rebuild`.
-async fn rebuild(me: &Player<Script>, kept: &Kept) -> Result<Rebuilt, Failure> {
-    let root = Signer::from_seed(&kept.root_seed);
+async fn rebuild(me: &Player<Script>, home: &Home) -> Result<Rebuilt, Failure> {
+    let root = home.root();
     let candidates: Vec<_> = (0..ORCHESTRATORS).map(candidate).collect();
-    let remains = Remains::read(&me.env, &kept.storage, &credential(), &root).await?;
+    let Some(storage) = me.script().storage.clone() else { return Err(Failure::internal("there is no storage")) };
+    let remains = Remains::read(&me.env, &storage, &credential(), &root).await?;
     if remains.later > 0 {
         sometimes("rebuilds: snapshots are found beside the backup");
     }
-    let admin = (kept.admin_seed, "operator");
-    remains.rebuild(&me.env, &candidates, &root, admin, kept.trust.keyset_floor).await
+    let admin = (home.admin_seed, "operator");
+    remains.rebuild(&me.env, &candidates, &root, admin, home.trust.keyset_floor).await
 }
 
 /// I3: what clients were told is there, in another incarnation.
 async fn check(me: &Player<Script>, operator: &Operator) -> anyhow::Result<()> {
     let told = me.script().told.clone();
-    for (client, snapshots) in told {
-        let decided = me.persist(|| operator.snapshots(client)).await?;
-        let decided: Vec<SnapshotId> = decided.iter().map(|snapshot| snapshot.id).collect();
-        let lost = snapshots.iter().find(|snapshot| !decided.contains(snapshot));
-        ensure!(lost.is_none(), "I3: {client} was told of {lost:?}, which is gone");
-    }
+    founding::invariant_told_is_listed(me, operator, &told).await?;
     let roster = me.persist(|| operator.roster()).await?;
     for seen in operator.inspect(&roster).await {
         let seen = seen?;
@@ -133,21 +121,11 @@ pub async fn work(me: Player<Script>) -> anyhow::Result<()> {
     let (_, enrollment) = person::join(&me, &token, &name).await?;
     me.script().told.insert(enrollment.client, Vec::new());
     let mut client = person::open(&me).await?;
-    for round in 1.. {
-        tree::add(&*me.env.files, round)?;
-        let outcome = loop {
-            match person::back_up(&me, &mut client, Stamina::default()).await {
-                Ok(outcome) => break outcome,
-                Err(error) if error.may_retry() => me.pause().await,
-                Err(error) => return Err(error).with_context(|| format!("backup {round} of {name}")),
-            }
-        };
-        me.script().told.entry(enrollment.client).or_default().push(outcome.snapshot);
-        if me.script().step >= Step::Ending {
-            break;
-        }
-        me.env.clock.sleep(BETWEEN).await;
-    }
+    let done = |script: &mut Script, made| {
+        script.told.entry(enrollment.client).or_default().push(made);
+        script.step >= Step::Ending
+    };
+    person::back_up_until(&me, &mut client, done).await.context(name)?;
     let snapshots = client.snapshots().await.context("snapshot list")?;
     for snapshot in [snapshots.first(), snapshots.last()].into_iter().flatten() {
         person::restore(&me, &mut client, snapshot, tree::TARGET).await?;

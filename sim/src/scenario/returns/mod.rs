@@ -10,13 +10,12 @@ mod roles;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use actors::client::Trust;
 use anyhow::{Context, ensure};
 use protocol::ids::{ClientId, SnapshotId};
 
 use super::{
     Scenario,
-    stage::{ORCHESTRATORS, Stage, tree},
+    stage::{ORCHESTRATORS, Stage, founding::Home, tree},
 };
 use crate::{
     kernel::{
@@ -89,21 +88,13 @@ enum Step {
 struct Script {
     step: Step,
     /// What the operator keeps on its disk.
-    kept: Option<Kept>,
+    home: Option<Home>,
     token: Option<String>,
     /// The clients that were told that they joined, and the snapshots that they were told
     /// are made.
     told: BTreeMap<ClientId, Vec<SnapshotId>>,
     /// How many snapshots were restored in the end.
     restored: usize,
-}
-
-/// The operator's directory.
-#[derive(Debug, Clone)]
-struct Kept {
-    root_seed: [u8; 32],
-    admin_seed: [u8; 32],
-    trust: Trust,
 }
 
 impl Script {

@@ -5,9 +5,9 @@ use std::{path::Path, time::Duration};
 use actors::{client::Stamina, operator::Operator};
 use anyhow::{Context, ensure};
 use env::files::{Attributes, FileTime, Kind};
-use protocol::{commands::SnapshotRecord, ids::SnapshotId, sign::Signer};
+use protocol::{commands::SnapshotRecord, ids::SnapshotId};
 
-use super::{Kept, LAST_AT, RESTORER, Script, Step};
+use super::{LAST_AT, RESTORER, Script, Step};
 use crate::{
     kernel::fault::Node,
     scenario::stage::{
@@ -28,15 +28,14 @@ const BETWEEN: Duration = Duration::from_secs(2);
 pub async fn operate(me: Player<Script>, lost: Node) -> anyhow::Result<()> {
     let founded = found(&me.env).await?;
     let token = founded.token(&me, "all", super::CLIENTS).await?;
-    let kept = Kept { root_seed: founded.root_seed, admin_seed: founded.admin_seed, trust: founded.operator.trust() };
+    let home = founded.home();
     founded.operator.close().await;
     {
         let mut script = me.script();
-        script.kept = Some(kept.clone());
+        script.home = Some(home.clone());
         script.token = Some(token);
     }
-    let root = Signer::from_seed(&kept.root_seed);
-    let operator = Operator::new(&me.env, kept.admin_seed, kept.trust)?;
+    let (root, operator) = (home.root(), home.operator(&me.env)?);
     let step = me.told(|script| (script.step != Step::Working).then_some(script.step)).await;
     if step == Step::Returned {
         recognise(&me, &operator, lost).await?;

@@ -12,12 +12,14 @@ mod roles;
 
 use std::time::Duration;
 
-use actors::client::Trust;
 use protocol::ids::ClientId;
 
 use super::{
     Scenario,
-    stage::{ORCHESTRATORS, Stage, founding},
+    stage::{
+        ORCHESTRATORS, Stage,
+        founding::{self, Home},
+    },
     swarm::{LAPSES_PASSING, OF_MACHINES, Swarm, millis, nodes},
 };
 use crate::{
@@ -78,19 +80,11 @@ enum Step {
 struct Script {
     step: Step,
     /// What the operator keeps on its disk.
-    kept: Option<Kept>,
+    home: Option<Home>,
     /// The token, once it was made.
     token: Option<String>,
     /// The clients that were told that they joined.
     joined: Vec<ClientId>,
-}
-
-/// The operator's directory.
-#[derive(Debug, Clone)]
-struct Kept {
-    root_seed: [u8; 32],
-    admin_seed: [u8; 32],
-    trust: Trust,
 }
 
 fn options(seed: u64) -> Options {

@@ -16,7 +16,7 @@ use protocol::{
     wire,
 };
 
-use super::{CLIENTS, Kept, LOST, MACHINES, REPLACED, Script, Step};
+use super::{CLIENTS, LOST, MACHINES, REPLACED, Script, Step};
 use crate::{
     history::{Outcome, What},
     kernel::fault::Node,
@@ -35,20 +35,18 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The operator, from wherever an earlier life of its machine stopped.
 pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
-    if me.script().kept.is_none() {
+    if me.script().home.is_none() {
         let founded = found(&me.env).await?;
         let token = founded.token(&me, "early", CLIENTS).await?;
-        let trust = founded.operator.trust();
         let mut script = me.script();
-        script.kept = Some(Kept { root_seed: founded.root_seed, admin_seed: founded.admin_seed, trust });
+        script.home = Some(founded.home());
         script.token = Some(token);
         script.step = Step::Adding;
     } else if me.script().step < Step::Joining {
         sometimes("roster: the operator is interrupted in the middle of a change");
     }
-    let kept = me.script().kept.clone().context("founded")?;
-    let root = Signer::from_seed(&kept.root_seed);
-    let operator = Operator::new(&me.env, kept.admin_seed, kept.trust)?;
+    let home = me.script().home.clone().context("founded")?;
+    let (root, operator) = (home.root(), home.operator(&me.env)?);
     loop {
         let step = me.script().step;
         let next = match step {

@@ -1,6 +1,6 @@
 //! A cluster as an operator makes it, with the same calls that the program makes.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use actors::{
     client::Trust as Trusted,
@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use env::Env;
 use protocol::{
     audit::Act,
-    ids::{Hash, RepositoryId},
+    ids::{ClientId, Hash, RepositoryId, SnapshotId},
     levels::Levels,
     records::{Domain, Storage, StorageCredential, Subject, Trust},
     sign::Signer,
@@ -72,7 +72,35 @@ pub struct Founded {
     pub admin_seed: [u8; 32],
 }
 
+/// The operator's directory: what a later life of its machine goes on from.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// The root key's seed.
+    pub root_seed: [u8; 32],
+    /// The admin key's seed.
+    pub admin_seed: [u8; 32],
+    /// Whom it trusts.
+    pub trust: Trusted,
+}
+
+impl Home {
+    /// The root key.
+    pub fn root(&self) -> Signer {
+        Signer::from_seed(&self.root_seed)
+    }
+
+    /// A connection as the operator.
+    pub fn operator(&self, env: &Env) -> anyhow::Result<Operator> {
+        Ok(Operator::new(env, self.admin_seed, self.trust.clone())?)
+    }
+}
+
 impl Founded {
+    /// What the operator keeps.
+    pub fn home(&self) -> Home {
+        Home { root_seed: self.root_seed, admin_seed: self.admin_seed, trust: self.operator.trust() }
+    }
+
     /// Makes a token for the domain, as text.
     pub async fn token<S>(&self, me: &Player<S>, name: &str, uses: u32) -> anyhow::Result<String> {
         self.token_for(me, &self.domain, &self.secrets, name, uses).await
@@ -143,6 +171,21 @@ pub async fn found_with_token<S>(me: &Player<S>) -> anyhow::Result<String> {
     let token = founded.token(me, "first", 1).await?;
     founded.operator.close().await;
     Ok(token)
+}
+
+/// I3: the snapshots that clients were told are made are listed.
+pub async fn invariant_told_is_listed<S>(
+    me: &Player<S>,
+    operator: &Operator,
+    told: &BTreeMap<ClientId, Vec<SnapshotId>>,
+) -> anyhow::Result<()> {
+    for (client, snapshots) in told {
+        let decided = me.persist(|| operator.snapshots(*client)).await?;
+        let decided: Vec<SnapshotId> = decided.iter().map(|snapshot| snapshot.id).collect();
+        let lost = snapshots.iter().find(|snapshot| !decided.contains(snapshot));
+        ensure!(lost.is_none(), "I3: {client} was told of {lost:?}, which is gone");
+    }
+    Ok(())
 }
 
 /// I2: waits until all orchestrators hold the same records and have applied the same log.

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use protocol::{
     commands::{Enrollment, SnapshotRecord},
     failure::{Code, Failure},
-    ids::{ClientId, ClusterId, RepositoryId},
+    ids::{ClientId, ClusterId, RepositoryId, SnapshotId},
     records::{Payload, Record},
     token::Token,
     wire,
@@ -23,6 +23,9 @@ use crate::history::{Outcome as Done, What};
 /// Until what is in the source tree counts as old: files younger than two seconds are
 /// read again the next time, on purpose.
 pub const SETTLING: Duration = Duration::from_secs(3);
+
+/// Between two backups.
+const BETWEEN: Duration = Duration::from_millis(700);
 
 /// Joins with a token, whatever it takes.
 pub async fn join<S>(me: &Player<S>, token: &str, name: &str) -> anyhow::Result<(Token, Enrollment)> {
@@ -96,6 +99,30 @@ pub async fn back_up<S>(me: &Player<S>, client: &mut Client, stamina: Stamina) -
         Err(_) => what(Done::Unclear, None),
     });
     done
+}
+
+/// Backs up again and again, with something new each time, whatever it takes. `done` is told
+/// each snapshot that was made, and says whether it was the last.
+pub async fn back_up_until<S>(
+    me: &Player<S>,
+    client: &mut Client,
+    mut done: impl FnMut(&mut S, SnapshotId) -> bool,
+) -> anyhow::Result<()> {
+    for round in 1.. {
+        tree::add(&*me.env.files, round)?;
+        let made = loop {
+            match back_up(me, client, Stamina::default()).await {
+                Ok(outcome) => break outcome.snapshot,
+                Err(error) if error.may_retry() => me.pause().await,
+                Err(error) => return Err(error).with_context(|| format!("backup {round}")),
+            }
+        };
+        if done(&mut me.script(), made) {
+            break;
+        }
+        me.env.clock.sleep(BETWEEN).await;
+    }
+    Ok(())
 }
 
 fn unread(error: &std::io::Error) -> RepoError {

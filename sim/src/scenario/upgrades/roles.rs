@@ -2,25 +2,19 @@
 
 use std::time::Duration;
 
-use actors::{
-    client::Stamina,
-    operator::{Operator, Roster},
-};
+use actors::operator::{Operator, Roster};
 use anyhow::{Context, bail, ensure};
-use protocol::{audit::Act, failure::Code, ids::SnapshotId, sign::Signer};
+use protocol::{audit::Act, failure::Code, sign::Signer};
 
 use super::{CLIENTS, NEWCOMER, NEXT, ORCHESTRATORS, Script};
 use crate::scenario::stage::{
     MayRetry, Player,
-    founding::{agree, candidate, found, start_as},
-    person, tree,
+    founding::{self, agree, candidate, found, start_as},
+    person,
 };
 
 /// How long the log is watched staying where it is: several looks of its leader.
 const WATCHED: Duration = Duration::from_secs(6);
-/// Between two backups of a client.
-const BETWEEN: Duration = Duration::from_millis(700);
-
 /// An orchestrator, with the program that the script gives it.
 pub async fn orchestrate(me: Player<Script>) -> anyhow::Result<()> {
     let levels = me.script().speaks(me.info.node);
@@ -58,7 +52,8 @@ pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
     me.script().turned_away = true;
     me.until(|script| script.done && script.ended == CLIENTS).await;
     agreed(&me, &operator).await?;
-    check(&me, &operator).await?;
+    let told = me.script().told.clone();
+    founding::invariant_told_is_listed(&me, &operator, &told).await?;
     operator.close().await;
     me.script().checked = true;
     Ok(())
@@ -126,39 +121,17 @@ async fn agreed(me: &Player<Script>, operator: &Operator) -> anyhow::Result<()> 
     agree(me, operator).await
 }
 
-/// I3: what clients were told is there.
-async fn check(me: &Player<Script>, operator: &Operator) -> anyhow::Result<()> {
-    let told = me.script().told.clone();
-    for (client, snapshots) in told {
-        let decided = me.persist(|| operator.snapshots(client)).await?;
-        let decided: Vec<SnapshotId> = decided.iter().map(|snapshot| snapshot.id).collect();
-        let lost = snapshots.iter().find(|snapshot| !decided.contains(snapshot));
-        ensure!(lost.is_none(), "I3: {client} was told of {lost:?}, which is gone");
-    }
-    Ok(())
-}
-
 /// A client: joins, and backs up until all is done.
 pub async fn work(me: Player<Script>) -> anyhow::Result<()> {
     let token = me.told(|script| script.token.clone()).await;
     let name = format!("client {}", me.info.node.0);
     let (_, enrollment) = person::join(&me, &token, &name).await?;
     let mut client = person::open(&me).await?;
-    for round in 1.. {
-        tree::add(&*me.env.files, round)?;
-        let outcome = loop {
-            match person::back_up(&me, &mut client, Stamina::default()).await {
-                Ok(outcome) => break outcome,
-                Err(error) if error.may_retry() => me.pause().await,
-                Err(error) => return Err(error).with_context(|| format!("backup {round} of {name}")),
-            }
-        };
-        me.script().told.entry(enrollment.client).or_default().push(outcome.snapshot);
-        if me.script().done {
-            break;
-        }
-        me.env.clock.sleep(BETWEEN).await;
-    }
+    let done = |script: &mut Script, made| {
+        script.told.entry(enrollment.client).or_default().push(made);
+        script.done
+    };
+    person::back_up_until(&me, &mut client, done).await.context(name)?;
     client.close().await?;
     me.script().ended += 1;
     Ok(())
