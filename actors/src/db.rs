@@ -53,7 +53,7 @@ impl Db {
     pub async fn open(env: &Env, what: What) -> Result<Self, Failure> {
         let disk = env.disk.clone();
         let open = move || {
-            let backend = disk.database(what.name).map_err(|error| match error.kind() {
+            let backend = disk.file(what.name).map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock => Failure::retry(format!(
                     "{} in {} is in use: another nuthatch process works on this data directory",
                     what.name,

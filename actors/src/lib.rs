@@ -13,6 +13,8 @@ pub mod shared;
 pub(crate) mod small_file;
 pub mod system;
 pub mod tasks;
+#[cfg(test)]
+mod testing;
 
 /// This program and its version, as it introduces itself.
 pub const AGENT: &str = concat!("nuthatch/", env!("CARGO_PKG_VERSION"));

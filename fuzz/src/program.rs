@@ -44,8 +44,11 @@ impl OneFile {
 }
 
 impl env::Disk for OneFile {
-    fn database(&self, _: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
+    fn file(&self, _: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+    fn exists(&self, _: &str) -> io::Result<bool> {
+        Ok(true)
     }
     fn read(&self, _: &str) -> io::Result<Vec<u8>> {
         Ok(self.0.lock().expect("nothing panics while it holds the lock").clone())

@@ -3,12 +3,14 @@
 //! Invariant: bytes that decode are never re-encoded to be verified. postcard's
 //! varints are not canonical, so signatures cover the bytes as they came.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, io, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, Error as _, SeqAccess, Visitor},
 };
+
+use crate::limits;
 
 /// Why bytes could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +75,46 @@ pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T
     }
 }
 
+/// Writes a value piece by piece: for what would take much memory as a whole.
+pub fn encode_to<T: Serialize>(value: &T, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut out = Telling { out, error: None };
+    let written = postcard::to_io(value, &mut out).map(|_| ());
+    written.map_err(|error| out.error.unwrap_or_else(|| io::Error::other(error)))
+}
+
+/// Reads a value that must be all that is left, piece by piece. No string or byte string in
+/// it may be longer than a frame.
+pub fn decode_from<T: DeserializeOwned>(what: &'static str, input: &mut dyn io::Read) -> Result<T, DecodeError> {
+    let malformed = |reason: String| DecodeError::Malformed { what, reason };
+    let mut scratch = vec![0; limits::FRAME_BYTES_MAX];
+    let (value, (input, _)) = postcard::from_io((input, &mut scratch)).map_err(|error| malformed(error.to_string()))?;
+    match io::copy(input, &mut io::sink()) {
+        Ok(0) => Ok(value),
+        Ok(extra) => Err(DecodeError::Trailing { what, extra: usize::try_from(extra).unwrap_or(usize::MAX) }),
+        Err(error) => Err(malformed(error.to_string())),
+    }
+}
+
+/// A writer that can tell what went wrong: postcard does not.
+struct Telling<'a> {
+    out: &'a mut dyn io::Write,
+    error: Option<io::Error>,
+}
+
+impl io::Write for Telling<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes).map_err(|error| {
+            let kind = error.kind();
+            self.error = Some(error);
+            kind.into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Reads a list of at most `MAX` items, for `#[serde(deserialize_with)]`: where the
 /// shortest item takes a hundred times more memory than bytes, the length of a
 /// frame bounds too little.
@@ -101,4 +143,36 @@ where
     }
 
     deserializer.deserialize_seq(Items::<MAX, T>(PhantomData))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn piece_by_piece_is_the_same_as_at_once() {
+        let value = (vec![String::from("a"), "b".repeat(3_000)], Some(u64::MAX), vec![vec![7_u8; 9_000]]);
+        let mut bytes = Vec::new();
+        encode_to(&value, &mut bytes).unwrap();
+        assert_eq!(bytes, encode(&value));
+        let read = |bytes: &[u8]| decode_from::<(Vec<String>, Option<u64>, Vec<Vec<u8>>)>("a", &mut &*bytes);
+        assert_eq!(read(&bytes), Ok(value));
+        assert!(matches!(read(&bytes[..bytes.len() - 1]), Err(DecodeError::Malformed { what: "a", .. })));
+        bytes.extend([0, 0]);
+        assert_eq!(read(&bytes), Err(DecodeError::Trailing { what: "a", extra: 2 }));
+    }
+
+    #[test]
+    fn what_a_writer_says_is_told() {
+        struct Full;
+        impl io::Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        assert_eq!(encode_to(&7_u8, &mut Full).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
 }

@@ -20,7 +20,7 @@ mod redeem;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use protocol::{
     codec::DecodeError,
@@ -54,7 +54,9 @@ pub struct Ledger {
     decided: UnixMillis,
     keyset: Option<Admitted>,
     tokens: BTreeMap<TokenId, TokenUse>,
-    clients: BTreeMap<ClientId, Client>,
+    /// Each of them is shared with a copy of the ledger until it changes: a snapshot of the
+    /// ledger is taken from such a copy, without a second one of everything.
+    clients: BTreeMap<ClientId, Arc<Client>>,
     /// Whose the open leases are; each of them stands in its chain.
     open: BTreeMap<LeaseId, (ClientId, RepositoryId)>,
     /// What each domain's members may reuse in each repository.

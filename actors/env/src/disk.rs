@@ -6,16 +6,19 @@ use std::{fmt, io};
 
 /// The node's data directory. Calls block; make them on `Blocking`, or at start.
 pub trait Disk: Send + Sync {
-    /// Opens the storage of a redb database, creating it empty. The caller is its
-    /// only user until the backend is dropped; a second opener gets `WouldBlock`.
-    fn database(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>>;
+    /// Opens a file that is read and written in place, a redb database above all, creating
+    /// it empty. The caller is its only user until the backend is dropped; a second opener
+    /// gets `WouldBlock`.
+    fn file(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>>;
+    /// Whether there is a file of this name.
+    fn exists(&self, name: &str) -> io::Result<bool>;
     /// Reads a whole small file. `NotFound` if it does not exist.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
     /// Replaces a whole small file so that, after any crash, it holds either the
     /// old or the new bytes, and the new ones once this has returned. Readable by
     /// its owner only.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Removes a small file, durably. It is no error if it does not exist.
+    /// Removes a file, durably. It is no error if it does not exist.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Takes the lock of this name until the guard is dropped; `WouldBlock` if
     /// another process or part of this one has it. Released by a crash.

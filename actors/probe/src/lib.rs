@@ -54,6 +54,7 @@ pub const PATHS: &[&str] = &[
     "entries that were never decided are cut off the log",
     "index segments are merged",
     "segments are published under a claim that has ended",
+    "what a crash left of a ledger's snapshot is removed",
 ];
 
 /// Records that an interesting path was taken. `name` is one of `PATHS`.

@@ -23,6 +23,8 @@ named! {
         AnswersSwapped,
         /// A snapshot of the ledger says that it has one entry more than it has.
         SnapshotMisnumbered,
+        /// A snapshot of the ledger counts before its file is on disk.
+        LedgerFileUnsynced,
         /// A voter whose log is gone votes again, with an empty one.
         LostLogVotes,
         /// A voter whose disk was put back votes by what that disk says.

@@ -176,7 +176,7 @@ impl Inner {
 
 async fn begin_anew(env: &Env) -> Result<Db, Failure> {
     let disk = env.disk.clone();
-    let emptied = env::run_blocking(&*env.blocking, move || disk.database(DATABASE.name)?.set_len(0)).await;
+    let emptied = env::run_blocking(&*env.blocking, move || disk.file(DATABASE.name)?.set_len(0)).await;
     emptied.map_err(|error| crate::small_file::failure("empty the journal in", &*env.disk, &error))?;
     Db::open(env, DATABASE).await
 }

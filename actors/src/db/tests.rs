@@ -1,58 +1,16 @@
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, Once},
-};
+use std::{collections::BTreeMap, sync::Once};
 
 use proptest::prelude::*;
 use protocol::failure::Code;
 use redb::{ReadableTable, TableDefinition};
 
 use super::*;
+use crate::testing::Memory;
 
 const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 /// Transactions in the database that is damaged, and rows in each.
 const COMMITS: u64 = 3;
 const ROWS_PER_COMMIT: u64 = 40;
-
-/// A file in memory. Clones share it.
-#[derive(Debug, Clone, Default)]
-struct Memory(Arc<Mutex<Vec<u8>>>);
-
-impl Memory {
-    fn of(bytes: &[u8]) -> Self {
-        Self(Arc::new(Mutex::new(bytes.to_vec())))
-    }
-
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap()
-    }
-}
-
-impl StorageBackend for Memory {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes().len() as u64)
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let bytes = self.bytes();
-        let there = bytes.get(offset as usize..).and_then(|rest| rest.get(..out.len()));
-        out.copy_from_slice(there.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.bytes().resize(len as usize, 0);
-        Ok(())
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let (mut bytes, end) = (self.bytes(), offset as usize + data.len());
-        let len = bytes.len().max(end);
-        bytes.resize(len, 0);
-        bytes[offset as usize..end].copy_from_slice(data);
-        Ok(())
-    }
-}
 
 type Rows = BTreeMap<u64, Vec<u8>>;
 

@@ -2,9 +2,7 @@
 //!
 //! Invariant: this is the only writer of the shared ledger.
 
-#![expect(clippy::result_large_err, reason = "openraft chose the size of its errors")]
-
-use std::{io::Cursor, sync::Arc};
+use std::{io, sync::Arc};
 
 use control::ledger::{Later, Ledger};
 use openraft::{
@@ -21,12 +19,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{
+    images::ImageFile,
     store::Store,
     types::{LogId, Member, Membership, RaftEntry, SnapshotMeta, StorageError, TypeConfig},
 };
 use crate::shared::Shared;
 
-/// What a snapshot holds: its bytes are `level of the log ‖ postcard(Image)`, and after level
+/// What a snapshot holds: its content is `level of the log ‖ postcard(Image)`, and after level
 /// 1 also `postcard(Later)`.
 #[derive(Serialize, Deserialize)]
 struct Image {
@@ -46,9 +45,9 @@ pub struct Machine {
 
 impl Machine {
     /// Starts from the kept snapshot, or from `empty`. `progress` tells the index applied.
-    pub fn restore(store: Store, empty: Ledger, progress: watch::Sender<u64>) -> Result<Self, StorageError> {
-        let image = match store.snapshot()? {
-            Some((meta, bytes)) => decode(&meta, &bytes, store.mark().levels())?,
+    pub async fn restore(store: Store, empty: Ledger, progress: watch::Sender<u64>) -> Result<Self, StorageError> {
+        let image = match store.snapshot().await? {
+            Some((_, file)) => read(&store, &file).await?,
             None => Image { ledger: empty, applied: None, membership: Membership::default() },
         };
         let machine = Self {
@@ -82,54 +81,55 @@ impl Machine {
     }
 }
 
-fn encode(image: &Image) -> Vec<u8> {
+fn write(image: &Image, out: &mut dyn io::Write) -> io::Result<()> {
     let level = image.ledger.level();
-    let mut bytes = vec![level];
-    bytes.extend(codec::encode(image));
-    if level > levels::FIRST {
-        bytes.extend(codec::encode(image.ledger.later()));
-    }
-    bytes
+    out.write_all(&[level])?;
+    codec::encode_to(image, out)?;
+    if level > levels::FIRST { codec::encode_to(image.ledger.later(), out) } else { Ok(()) }
 }
 
-fn decode(meta: &SnapshotMeta, bytes: &[u8], levels: Levels) -> Result<Image, StorageError> {
-    read(bytes, levels).map_err(|error| openraft::StorageIOError::read_snapshot(Some(meta.signature()), &error).into())
+async fn read(store: &Store, file: &ImageFile) -> Result<Image, StorageError> {
+    let levels = store.mark().levels();
+    store.read_snapshot(file, move |input| decode(input, levels)).await
 }
 
-fn read(bytes: &[u8], levels: Levels) -> Result<Image, DecodeError> {
+fn decode(input: &mut dyn io::Read, levels: Levels) -> Result<Image, DecodeError> {
     const WHAT: &str = "ledger snapshot";
     let malformed = |reason: &str| DecodeError::Malformed { what: WHAT, reason: reason.into() };
-    match bytes.split_first() {
-        Some((&levels::FIRST, body)) => codec::decode(WHAT, body),
-        Some((&level, body)) if levels.speaks(level) => {
-            let (image, later): (Image, Later) = codec::decode(WHAT, body)?;
-            if later.level() != level {
-                return Err(malformed("it is of another level than it says"));
-            }
-            Ok(Image { ledger: image.ledger.with_later(later), ..image })
-        }
-        Some((&found, _)) => Err(DecodeError::UnknownVersion { what: WHAT, found, known: levels.last }),
-        None => Err(malformed("it is empty")),
+    let mut level = [0; 1];
+    input.read_exact(&mut level).map_err(|_| malformed("it is empty"))?;
+    let [level] = level;
+    if level != levels::FIRST && !levels.speaks(level) {
+        return Err(DecodeError::UnknownVersion { what: WHAT, found: level, known: levels.last });
     }
+    if level == levels::FIRST {
+        return codec::decode_from(WHAT, input);
+    }
+    let (image, later): (Image, Later) = codec::decode_from(WHAT, input)?;
+    if later.level() != level {
+        return Err(malformed("it is of another level than it says"));
+    }
+    Ok(Image { ledger: image.ledger.with_later(later), ..image })
 }
 
 /// Builds one snapshot from a copy of the state.
 pub struct Builder {
-    image: Image,
+    image: Arc<Image>,
     store: Store,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
-        let bytes = Arc::new(encode(&self.image));
+        let image = self.image.clone();
+        let file = self.store.write_snapshot(move |out| write(&image, out)).await?;
         let index = self.image.applied.map_or(0, |applied| applied.index);
         let meta = SnapshotMeta {
             last_log_id: self.image.applied,
             last_membership: self.image.membership.clone(),
             snapshot_id: index.to_string(),
         };
-        self.store.keep_snapshot(&meta, self.image.ledger.level(), bytes.clone()).await?;
-        Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes.to_vec())) })
+        self.store.keep_snapshot(&meta, self.image.ledger.level(), &file).await?;
+        Ok(Snapshot { meta, snapshot: Box::new(file) })
     }
 }
 
@@ -171,22 +171,17 @@ impl RaftStateMachine<TypeConfig> for Machine {
             applied.index += 1;
         }
         let image = Image { ledger, applied, membership: self.membership.clone() };
-        Builder { image, store: self.store.clone() }
+        Builder { image: Arc::new(image), store: self.store.clone() }
     }
 
-    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Cursor<Vec<u8>>>, StorageError> {
-        Ok(Box::default())
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<ImageFile>, StorageError> {
+        self.store.receive_snapshot().await.map(Box::new)
     }
 
-    async fn install_snapshot(
-        &mut self,
-        meta: &SnapshotMeta,
-        snapshot: Box<Cursor<Vec<u8>>>,
-    ) -> Result<(), StorageError> {
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<ImageFile>) -> Result<(), StorageError> {
         probe::sometimes("a voter gets the ledger as a snapshot");
-        let bytes = snapshot.into_inner();
-        let image = decode(meta, &bytes, self.store.mark().levels())?;
-        self.store.keep_snapshot(meta, image.ledger.level(), Arc::new(bytes)).await?;
+        let image = read(&self.store, &snapshot).await?;
+        self.store.keep_snapshot(meta, image.ledger.level(), &snapshot).await?;
         self.applied = image.applied;
         self.membership = image.membership;
         self.ledger.write(|ledger| *ledger = image.ledger);
@@ -195,7 +190,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
-        let kept = self.store.snapshot()?;
-        Ok(kept.map(|(meta, bytes)| Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) }))
+        let kept = self.store.snapshot().await?;
+        Ok(kept.map(|(meta, file)| Snapshot { meta, snapshot: Box::new(file) }))
     }
 }

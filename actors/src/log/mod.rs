@@ -7,6 +7,7 @@
 //! Invariant: `propose` returns what a majority has decided and this node has
 //! applied, so a later look at the shared ledger sees it.
 
+mod images;
 mod level;
 mod machine;
 mod membership;
@@ -119,7 +120,7 @@ impl Log {
         let store = Store::open(env, voter, levels).await?;
         store.memory().doubt_disk(doubtful);
         let (progress, watched) = watch::channel(0);
-        let machine = Machine::restore(store.clone(), empty, progress).map_err(|error| refuse(&error))?;
+        let machine = Machine::restore(store.clone(), empty, progress).await.map_err(|error| refuse(&error))?;
         let ledger = machine.ledger();
         let (entries_per_snapshot, entries_kept) = match probe::buggify(Point::SnapshotEarly) {
             true => (8, 2),

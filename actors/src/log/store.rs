@@ -1,4 +1,5 @@
-//! The log on disk: entries, vote and snapshot in one redb database.
+//! The log on disk: entries and vote in one redb database, and which snapshot of the ledger
+//! counts; the snapshots themselves are files beside it (`images`).
 //!
 //! Invariant: what openraft is told to be durable has been through a commit of
 //! redb with `Durability::Immediate`, that is, an fsync. Only the committed index
@@ -7,16 +8,21 @@
 
 #![expect(clippy::result_large_err, reason = "openraft chose the size of its errors")]
 
-use std::{fmt::Debug, ops::RangeBounds, sync::Arc};
+use std::{
+    fmt::Debug,
+    io::{self, Read, Write},
+    ops::RangeBounds,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use env::Env;
+use env::{Env, run_blocking};
 use openraft::{
     LogState, OptionalSend, RaftLogReader, Vote,
     storage::{LogFlushed, RaftLogStorage},
 };
 use probe::Plant;
 use protocol::{
-    codec,
+    codec::{self, DecodeError},
     failure::Failure,
     levels::{self, Levels},
     wire::Promise,
@@ -25,11 +31,15 @@ use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    images::{ImageFile, Images},
     level::Mark,
     memory::Memory,
     types::{LogId, RaftEntry, SnapshotMeta, StorageError, TypeConfig},
 };
-use crate::db::{self, Db, Io};
+use crate::{
+    db::{self, Db, Io},
+    small_file,
+};
 
 const DATABASE: db::What = db::What {
     name: "log",
@@ -42,13 +52,20 @@ const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 const SNAPSHOT_META: &str = "snapshot-meta";
-const SNAPSHOT: &str = "snapshot";
+const SNAPSHOT_FILE: &str = "snapshot-file";
 const PROMISES: &str = "promises";
 const LEVEL: &str = "level";
 
 /// The log's storage. Clones share one database.
 #[derive(Clone)]
-pub struct Store(Db, Memory, Mark);
+pub struct Store {
+    database: Db,
+    memory: Memory,
+    mark: Mark,
+    env: Env,
+    images: Images,
+    kept: Arc<Mutex<Option<ImageFile>>>,
+}
 
 fn undecodable(error: &codec::DecodeError) -> redb::Error {
     redb::Error::Corrupted(error.to_string())
@@ -70,18 +87,30 @@ impl Store {
         let level = database.read(|transaction| meta(transaction, LEVEL)).map_err(|error| database.failure(&error))?;
         let mark = Mark::new(levels, level.unwrap_or(levels::FIRST), &env.disk.place())?;
         let read = |transaction: &ReadTransaction| Ok((kept(transaction)?, meta(transaction, PROMISES)?));
-        let (kept, promises) = database.read(read).map_err(|error| database.failure(&error))?;
-        Ok(Self(database, Memory::new(voter, kept, promises.unwrap_or_default()), mark))
+        let (promised, promises) = database.read(read).map_err(|error| database.failure(&error))?;
+        let file: Option<u8> =
+            database.read(|transaction| meta(transaction, SNAPSHOT_FILE)).map_err(|error| database.failure(&error))?;
+        let disk = env.disk.clone();
+        let opened = run_blocking(&*env.blocking, move || Images::open(disk, file)).await;
+        let (images, kept) = opened.map_err(|error| small_file::failure("open", &*env.disk, &error))?;
+        Ok(Self {
+            database,
+            memory: Memory::new(voter, promised, promises.unwrap_or_default()),
+            mark,
+            env: env.clone(),
+            images,
+            kept: Arc::new(Mutex::new(kept)),
+        })
     }
 
     /// Up to which level the log may have been raised.
     pub fn mark(&self) -> &Mark {
-        &self.2
+        &self.mark
     }
 
     /// What voters promised each other.
     pub fn memory(&self) -> &Memory {
-        &self.1
+        &self.memory
     }
 
     /// Runs one write transaction, durable when it returns unless `lazy`.
@@ -90,17 +119,17 @@ impl Store {
         F: FnOnce(&redb::WriteTransaction) -> Io<()> + Send + 'static,
     {
         let durability = if lazy { Durability::None } else { Durability::Immediate };
-        self.0.write(durability, work).await.map_err(|error| self.write_error(error))
+        self.database.write(durability, work).await.map_err(|error| self.write_error(error))
     }
 
     /// Says in the log of the program what to do: what openraft makes of it does not.
     fn read_error(&self, error: redb::Error) -> StorageError {
-        tracing::error!("{}", self.0.failure(&error));
+        tracing::error!("{}", self.database.failure(&error));
         openraft::StorageIOError::read(&error).into()
     }
 
     fn write_error(&self, error: redb::Error) -> StorageError {
-        tracing::error!("{}", self.0.failure(&error));
+        tracing::error!("{}", self.database.failure(&error));
         openraft::StorageIOError::write(&error).into()
     }
 
@@ -114,33 +143,89 @@ impl Store {
     }
 
     fn read_meta<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, StorageError> {
-        self.0.read(|transaction| meta(transaction, key)).map_err(|error| self.read_error(error))
+        self.database.read(|transaction| meta(transaction, key)).map_err(|error| self.read_error(error))
     }
 
-    /// Keeps a snapshot of a ledger at a level, replacing the one before.
-    pub async fn keep_snapshot(&self, meta: &SnapshotMeta, level: u8, bytes: Arc<Vec<u8>>) -> Result<(), StorageError> {
+    /// An empty file for a snapshot that arrives.
+    pub async fn receive_snapshot(&self) -> Result<ImageFile, StorageError> {
+        let images = self.images.clone();
+        let made = run_blocking(&*self.env.blocking, move || images.create()).await;
+        made.map_err(|error| self.image_error(None, &error))
+    }
+
+    /// Writes a snapshot, which does not count yet.
+    pub async fn write_snapshot<F>(&self, fill: F) -> Result<ImageFile, StorageError>
+    where
+        F: FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    {
+        let images = self.images.clone();
+        let written = run_blocking(&*self.env.blocking, move || images.write(fill)).await;
+        written.map_err(|error| self.image_error(None, &error))
+    }
+
+    /// From now on this snapshot, of a ledger at a level, counts, and the one before does not.
+    pub async fn keep_snapshot(&self, meta: &SnapshotMeta, level: u8, file: &ImageFile) -> Result<(), StorageError> {
         let meta = codec::encode(meta);
-        let level = level.max(self.2.get());
+        let level = level.max(self.mark.get());
+        let number = file.number();
         self.write(false, move |transaction| {
             let mut table = transaction.open_table(META)?;
             table.insert(LEVEL, codec::encode(&level).as_slice())?;
             table.insert(SNAPSHOT_META, meta.as_slice())?;
-            table.insert(SNAPSHOT, bytes.as_slice())?;
+            table.insert(SNAPSHOT_FILE, codec::encode(&number).as_slice())?;
             Ok(())
         })
         .await?;
-        self.2.raise(level);
+        self.mark.raise(level);
+        file.set_counts(true);
+        let before = self.kept.lock().unwrap_or_else(PoisonError::into_inner).replace(file.again());
+        if let Some(before) = before.filter(|before| before.number() != number) {
+            before.set_counts(false);
+            run_blocking(&*self.env.blocking, move || drop(before)).await;
+        }
         Ok(())
     }
 
-    /// The kept snapshot.
-    pub fn snapshot(&self) -> Result<Option<(SnapshotMeta, Vec<u8>)>, StorageError> {
-        let Some(meta) = self.read_meta(SNAPSHOT_META)? else { return Ok(None) };
-        let read = |transaction: &ReadTransaction| {
-            Ok(transaction.open_table(META)?.get(SNAPSHOT)?.map(|bytes| bytes.value().to_vec()))
+    /// The snapshot that counts, once it is checked.
+    pub async fn snapshot(&self) -> Result<Option<(SnapshotMeta, ImageFile)>, StorageError> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ImageFile::again);
+        let (Some(meta), Some(file)) = (self.read_meta(SNAPSHOT_META)?, kept) else { return Ok(None) };
+        let checked = file.again();
+        let is_whole = run_blocking(&*self.env.blocking, move || checked.check()).await;
+        is_whole.map_err(|error| self.image_error(Some(&file), &error))?;
+        Ok(Some((meta, file)))
+    }
+
+    /// Reads a snapshot, off the asynchronous threads, after making sure that it is on disk
+    /// and whole.
+    pub async fn read_snapshot<T, F>(&self, file: &ImageFile, read: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Read) -> Result<T, DecodeError> + Send + 'static,
+    {
+        let handle = file.again();
+        let work = move || {
+            handle.sync()?;
+            read(&mut handle.checked()?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
         };
-        let bytes = self.0.read(read).map_err(|error| self.read_error(error))?;
-        Ok(bytes.map(|bytes| (meta, bytes)))
+        let done = run_blocking(&*self.env.blocking, work).await;
+        done.map_err(|error| self.image_error(Some(file), &error))
+    }
+
+    fn image_error(&self, file: Option<&ImageFile>, error: &io::Error) -> StorageError {
+        let name = file.map_or_else(|| "a snapshot of the ledger".to_owned(), ImageFile::name);
+        let what = format!("{name} in {}", self.env.disk.place());
+        let failure = match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                Failure::corrupt(format!("the file {what} is damaged ({error}): {}", DATABASE.remedy))
+            }
+            io::ErrorKind::StorageFull => {
+                Failure::internal(format!("there is no room for {what}: make room on that disk"))
+            }
+            _ => Failure::internal(format!("the file {what} failed: {error}")),
+        };
+        tracing::error!("{failure}");
+        openraft::StorageIOError::write_snapshot(None, &failure).into()
     }
 }
 
@@ -182,7 +267,7 @@ impl RaftLogReader<TypeConfig> for Store {
             let entry = |bytes: &[u8]| codec::decode("log entry", bytes).map_err(|error| undecodable(&error));
             entries.map(|row| entry(row?.1.value())).collect()
         };
-        self.0.read(read).map_err(|error| self.read_error(error))
+        self.database.read(read).map_err(|error| self.read_error(error))
     }
 }
 
@@ -191,7 +276,7 @@ impl RaftLogStorage<TypeConfig> for Store {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
         let last_purged_log_id: Option<LogId> = self.read_meta(PURGED)?;
-        let last = self.0.read(last_entry).map_err(|error| self.read_error(error))?;
+        let last = self.database.read(last_entry).map_err(|error| self.read_error(error))?;
         let last_log_id = last.map(|entry| entry.log_id).or(last_purged_log_id);
         Ok(LogState { last_purged_log_id, last_log_id })
     }
@@ -218,7 +303,7 @@ impl RaftLogStorage<TypeConfig> for Store {
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
         let committed = codec::encode(&committed);
         // Made durable by whatever is made durable next.
-        let promises = self.1.unsaved().map(|promises| codec::encode(&promises));
+        let promises = self.memory.unsaved().map(|promises| codec::encode(&promises));
         self.write(true, move |transaction| {
             let mut table = transaction.open_table(META)?;
             table.insert(COMMITTED, committed.as_slice())?;
@@ -240,7 +325,7 @@ impl RaftLogStorage<TypeConfig> for Store {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<RaftEntry> = entries.into_iter().collect();
-        let level = self.2.raised_by(&entries);
+        let level = self.mark.raised_by(&entries);
         let entries: Vec<(u64, Vec<u8>)> =
             entries.iter().map(|entry| (entry.log_id.index, codec::encode(entry))).collect();
         let lazy = probe::planted(Plant::LogAppendsUnsynced);
@@ -255,7 +340,7 @@ impl RaftLogStorage<TypeConfig> for Store {
             Ok(())
         })
         .await?;
-        level.inspect(|level| self.2.raise(*level));
+        level.inspect(|level| self.mark.raise(*level));
         callback.log_io_completed(Ok(()));
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! What the log is made of, for openraft.
 
-use std::io::Cursor;
-
 use protocol::{commands, ids::NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +24,7 @@ openraft::declare_raft_types!(
         R = Vec<commands::Outcome>,
         NodeId = u64,
         Node = Member,
-        SnapshotData = Cursor<Vec<u8>>,
+        SnapshotData = super::images::ImageFile,
 );
 
 /// The log of this cluster.

@@ -23,8 +23,11 @@ struct Free;
 impl Guard for Free {}
 
 impl Disk for MemoryDisk {
-    fn database(&self, _: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
+    fn file(&self, _: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        Ok(self.0.lock().unwrap().contains_key(name))
     }
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         self.0.lock().unwrap().get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -51,7 +51,7 @@ impl DataDir {
 }
 
 impl Disk for DataDir {
-    fn database(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+    fn file(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
         let path = component(&self.path, name)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file: OwnedFd = rustix::fs::openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR)?;
@@ -59,6 +59,10 @@ impl Disk for DataDir {
         sync_dir(&self.path)?;
         let backend = FileBackend::new(File::from(file)).map_err(io::Error::other)?;
         Ok(Box::new(LockedFile(backend)))
+    }
+
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        component(&self.path, name)?.try_exists()
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {

@@ -23,7 +23,7 @@ fn mode(path: &Path) -> u32 {
 fn nobody_else_can_look_into_it() {
     let (directory, disk) = open();
     disk.replace("key", b"secret").unwrap();
-    drop(disk.database("db").unwrap());
+    drop(disk.file("db").unwrap());
     for (path, expected) in [("a", 0o700), ("a/b", 0o700), ("a/b/key", 0o600), ("a/b/db", 0o600)] {
         assert_eq!(mode(&directory.path().join(path)), expected, "{path}");
     }
@@ -55,7 +55,7 @@ fn names_stay_inside() {
         assert_eq!(disk.replace(name, b"").unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
         assert_eq!(disk.read(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
         assert_eq!(disk.lock(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
-        assert_eq!(disk.database(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
+        assert_eq!(disk.file(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
     }
 }
 
@@ -72,13 +72,13 @@ fn a_lock_is_had_once() {
 #[test]
 fn a_database_has_one_user_and_keeps_what_was_committed() {
     let (_directory, disk) = open();
-    let create = || Database::builder().create_with_backend(Backend(disk.database("db").unwrap())).unwrap();
+    let create = || Database::builder().create_with_backend(Backend(disk.file("db").unwrap())).unwrap();
     let database = create();
-    assert_eq!(disk.database("db").unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(disk.file("db").unwrap_err().kind(), ErrorKind::WouldBlock);
     let write = database.begin_write().unwrap();
     write.open_table(TABLE).unwrap().insert(1, 2).unwrap();
     write.commit().unwrap();
-    assert_eq!(disk.database("db").unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(disk.file("db").unwrap_err().kind(), ErrorKind::WouldBlock);
     drop(database);
     let database = create();
     let value = database.begin_read().unwrap().open_table(TABLE).unwrap().get(1).unwrap().unwrap().value();

@@ -166,14 +166,14 @@ impl SimDisk {
         Ok(Hold { life: self.life.clone(), drive: Arc::clone(&self.drive), key })
     }
 
-    /// Makes a change of small files durable, as one step between two moments.
-    fn commit(&self, name: &str, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>)) -> io::Result<()> {
+    /// Makes a change of whole files durable, as one step between two moments.
+    fn commit(&self, name: &str, change: impl FnOnce(&mut Contents)) -> io::Result<()> {
         self.life.moment(Moment::BeforeSync);
         self.life.check()?;
         self.life.charge(self.drive.cost());
         {
             let mut contents = lock(&self.drive.contents);
-            change(&mut contents.small);
+            change(&mut contents);
             contents.renumber(name);
         }
         self.life.note(format_args!("disk sync {name}"));
@@ -197,10 +197,16 @@ fn check_room(life: &Life) -> io::Result<()> {
 }
 
 impl env::Disk for SimDisk {
-    fn database(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
+    fn file(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
         let hold = self.hold(Holding::Database, name)?;
         lock(&self.drive.contents).databases.entry(name.to_owned()).or_default();
         Ok(Box::new(Backend { name: name.to_owned(), hold: Mutex::new(Some(hold)), disk: self.again() }))
+    }
+
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        self.life.check()?;
+        let contents = lock(&self.drive.contents);
+        Ok(contents.small.contains_key(name) || contents.databases.contains_key(name))
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
@@ -211,14 +217,15 @@ impl env::Disk for SimDisk {
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         check_room(&self.life)?;
-        self.commit(name, |small| {
-            small.insert(name.to_owned(), bytes.to_vec());
+        self.commit(name, |contents| {
+            contents.small.insert(name.to_owned(), bytes.to_vec());
         })
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.commit(name, |small| {
-            small.remove(name);
+        self.commit(name, |contents| {
+            contents.small.remove(name);
+            contents.databases.remove(name);
         })
     }
 

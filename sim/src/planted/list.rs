@@ -68,6 +68,12 @@ pub const ALL: &[Fault] = &[
         scenarios: &[&leases::SCENARIO],
     },
     Fault {
+        plant: LedgerFileUnsynced,
+        wrong: "a snapshot of the ledger counts, and the log before it is cut, before its file is on disk",
+        breaks: "I3",
+        scenarios: &[&leases::SCENARIO, &joins::SCENARIO],
+    },
+    Fault {
         plant: LostLogVotes,
         wrong: "a voter whose log is gone votes again, with an empty one",
         breaks: "I3",

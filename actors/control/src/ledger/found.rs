@@ -5,6 +5,8 @@
 //! charter names. What it decides then bears its own incarnation: no lease id and no epoch
 //! equals one of an earlier life, and leases of earlier lives are over.
 
+use std::sync::Arc;
+
 use protocol::{
     audit::Act,
     failure::Failure,
@@ -126,10 +128,10 @@ impl Ledger {
         match item {
             Item::Client { enrollment, welcomed } => {
                 let client = Client { enrollment: enrollment.clone(), welcomed: *welcomed, chains: Default::default() };
-                self.clients.insert(enrollment.client, client);
+                self.clients.insert(enrollment.client, Arc::new(client));
             }
             Item::Snapshot(snapshot) => {
-                let client = self.clients.get_mut(&snapshot.client).ok_or_else(unknown)?;
+                let client = self.clients.get_mut(&snapshot.client).map(Arc::make_mut).ok_or_else(unknown)?;
                 let chain = client.chains.entry(snapshot.repository).or_default();
                 let next = chain.newest().map_or(1, |newest| newest.commit.sequence + 1);
                 if snapshot.commit.sequence != next {
@@ -143,7 +145,8 @@ impl Ledger {
                 chain.snapshots.insert(next, snapshot.clone());
             }
             Item::Left { client, repository, lease } => {
-                let chain = self.clients.get_mut(client).ok_or_else(unknown)?.chains.entry(*repository).or_default();
+                let client = self.clients.get_mut(client).map(Arc::make_mut).ok_or_else(unknown)?;
+                let chain = client.chains.entry(*repository).or_default();
                 chain.left.push(*lease);
                 keep_newest(&mut chain.left, limits::LEFT_LEASES_MAX);
             }

@@ -6,7 +6,10 @@
 //! of one client in one repository are a chain without gaps. An attempt at a lease
 //! has one answer, however often and however late its command comes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use probe::Plant;
 use protocol::{
@@ -143,7 +146,7 @@ impl Ledger {
     pub(super) fn grant(&mut self, place: Place, wish: Wish<'_>) -> Result<Lease, Failure> {
         let Wish { client, repository, lineage, attempt, after } = wish;
         let id = self.lease_id(place)?;
-        let Some(holder) = self.clients.get_mut(client) else {
+        let Some(holder) = self.clients.get_mut(client).map(Arc::make_mut) else {
             return Err(Failure::denied(format!("client {} is not enrolled: enroll it first", client.short())));
         };
         let domain = holder.enrollment.domain;
@@ -217,7 +220,9 @@ impl Ledger {
             return Err(Failure::invalid(format!("commit {} was made under another lease", id.short())));
         }
         let (repository, domain, epoch, at) = (lease.repository, lease.domain, lease.epoch, self.decided);
-        let Some(chain) = self.clients.get_mut(client).and_then(|client| client.chains.get_mut(&repository)) else {
+        let Some(chain) =
+            self.clients.get_mut(client).and_then(|client| Arc::make_mut(client).chains.get_mut(&repository))
+        else {
             return Err(fenced(&commit.lease));
         };
         chain.lease = None;
@@ -244,7 +249,9 @@ impl Ledger {
         if holder != *client {
             return Err(Failure::denied(format!("lease {id} belongs to another client")));
         }
-        if let Some(chain) = self.clients.get_mut(client).and_then(|client| client.chains.get_mut(&repository)) {
+        if let Some(chain) =
+            self.clients.get_mut(client).and_then(|client| Arc::make_mut(client).chains.get_mut(&repository))
+        {
             chain.close();
         }
         self.open.remove(id);

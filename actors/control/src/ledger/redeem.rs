@@ -3,6 +3,8 @@
 //! Invariant: no token is redeemed by more keys than its uses (I4). The first
 //! keys win, and the same keys always get the same answer.
 
+use std::sync::Arc;
+
 use probe::Plant;
 use protocol::{
     codec,
@@ -122,7 +124,7 @@ impl Ledger {
             at: decided,
         };
         let joined = Client { enrollment: enrollment.clone(), welcomed: false, chains: Default::default() };
-        self.clients.insert(client, joined);
+        self.clients.insert(client, Arc::new(joined));
         Ok(enrollment)
     }
 
@@ -130,7 +132,7 @@ impl Ledger {
     /// Noting it again changes nothing.
     pub(super) fn acknowledge(&mut self, client: &ClientId, token: &TokenId) -> Result<(), Failure> {
         let not_redeemed = || Failure::denied(format!("this client did not redeem token {}", token.short()));
-        let holder = self.clients.get_mut(client).ok_or_else(not_redeemed)?;
+        let holder = self.clients.get_mut(client).map(Arc::make_mut).ok_or_else(not_redeemed)?;
         if holder.enrollment.token != *token {
             return Err(not_redeemed());
         }

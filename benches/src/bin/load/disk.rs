@@ -49,8 +49,12 @@ impl MemoryDisk {
 pub struct Drive(pub Arc<MemoryDisk>);
 
 impl Disk for Drive {
-    fn database(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
+    fn file(&self, name: &str) -> io::Result<Box<dyn redb::StorageBackend>> {
         Err(io::Error::new(io::ErrorKind::Unsupported, format!("{name}: a client that only joins has no database")))
+    }
+
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        Ok(self.0.content().files.contains_key(name))
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {

@@ -44,14 +44,14 @@ fn a_loss_of_power_keeps_what_was_synced_and_any_part_of_the_rest() {
     let mut seen = std::collections::BTreeSet::new();
     for number in 0..200 {
         let machine = Machine::new();
-        let backend = machine.boot().database("db").unwrap();
+        let backend = machine.boot().file("db").unwrap();
         backend.write(0, &[1; 2048]).unwrap();
         backend.sync_data().unwrap();
         backend.write(0, &[2; 1024]).unwrap();
         backend.write(2048, &[3; 512]).unwrap();
         machine.lose_power(number);
         assert!(backend.sync_data().is_err(), "a dead process synced");
-        let left = content(&*machine.boot().database("db").unwrap());
+        let left = content(&*machine.boot().file("db").unwrap());
         assert!(left[1024..2048] == [1; 1024], "something synced was lost");
         for sector in left.chunks(SECTOR_BYTES) {
             assert!(sector.iter().all(|byte| *byte == sector[0]), "a sector was torn");
@@ -67,21 +67,21 @@ fn a_loss_of_power_keeps_what_was_synced_and_any_part_of_the_rest() {
 fn a_killed_process_leaves_what_it_wrote_and_no_lock() {
     let machine = Machine::new();
     let disk = machine.boot();
-    let backend = disk.database("db").unwrap();
+    let backend = disk.file("db").unwrap();
     let _lock = disk.lock("lock").unwrap();
-    assert_eq!(disk.database("db").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(disk.file("db").unwrap_err().kind(), io::ErrorKind::WouldBlock);
     assert_eq!(disk.lock("lock").unwrap_err().kind(), io::ErrorKind::WouldBlock);
     backend.write(0, b"unsynced").unwrap();
     machine.kill();
     let again = machine.boot();
-    let second = again.database("db").unwrap();
+    let second = again.file("db").unwrap();
     assert_eq!(content(&*second), b"unsynced");
     again.lock("lock").unwrap();
     // The dead life's handles release nothing of the living one.
     drop(backend);
-    assert_eq!(again.database("db").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(again.file("db").unwrap_err().kind(), io::ErrorKind::WouldBlock);
     second.close().unwrap();
-    again.database("db").unwrap();
+    again.file("db").unwrap();
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn small_files_are_replaced_whole_and_durably() {
 fn a_full_disk_refuses_writes_and_a_lying_one_loses_them() {
     let machine = Machine::new();
     let disk = machine.boot();
-    let backend = disk.database("db").unwrap();
+    let backend = disk.file("db").unwrap();
     machine.kernel.machine(machine.node, |machine| machine.disk_full = true);
     assert_eq!(backend.write(0, b"x").unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert_eq!(disk.replace("f", b"x").unwrap_err().kind(), io::ErrorKind::StorageFull);

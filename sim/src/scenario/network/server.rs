@@ -40,7 +40,7 @@ struct Server {
 pub async fn serve(env: Env, info: BootInfo, storage: Storage, key: StorageCredential) -> anyhow::Result<()> {
     let _lock = env.disk.lock("server")?;
     check_identity(&env, info.life)?;
-    let backend = env.disk.database(DATABASE)?;
+    let backend = env.disk.file(DATABASE)?;
     let open = run_blocking(&*env.blocking, move || db::open(backend));
     let database = open.await.context("opening the database")?;
     let steward = env.storages.steward(&storage, &key)?;
