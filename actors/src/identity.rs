@@ -68,7 +68,7 @@ impl Identity {
     }
 
     /// Signs records with the TLS key: what is signed tells the two uses apart.
-    pub(crate) fn signer(&self) -> Signer {
+    pub fn signer(&self) -> Signer {
         Signer::from_seed(&self.seeds.tls)
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use env::{
     Disk,
-    disk::{Guard, Mark},
+    disk::{Guard, Mark, Room},
 };
 use redb::StorageBackend;
 
@@ -102,6 +102,9 @@ impl Disk for MemoryDisk {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn mark(&self, _: &str) -> io::Result<Mark> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn room(&self) -> io::Result<Room> {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn place(&self) -> String {

@@ -65,6 +65,9 @@ impl env::Disk for OneFile {
     fn mark(&self, _: &str) -> io::Result<env::disk::Mark> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    fn room(&self) -> io::Result<env::disk::Room> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     fn place(&self) -> String {
         "memory".into()
     }

@@ -116,6 +116,7 @@ pub fn may(standing: &Standing, request: &Request) -> Result<(), Failure> {
         | Request::Found(_)
         | Request::Import(_)
         | Request::Inspect(_)
+        | Request::Examine(_)
         | Request::ListAudit(_) => (matches!(standing, Admin(_)), "admins"),
         Request::PutRelease(_) | Request::GetRecords(_) => {
             (matches!(standing, Admin(_) | Orchestrator(_)), "admins and orchestrators")

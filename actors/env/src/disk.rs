@@ -26,8 +26,19 @@ pub trait Disk: Send + Sync {
     /// What tells a small file of this disk from every copy of it. `NotFound` if it does
     /// not exist.
     fn mark(&self, name: &str) -> io::Result<Mark>;
+    /// How much room there is where the data lies.
+    fn room(&self) -> io::Result<Room>;
     /// Where the data lies, as a person would look for it.
     fn place(&self) -> String;
+}
+
+/// Room on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that this node may still take.
+    pub free: u64,
+    /// Bytes that there are in all.
+    pub total: u64,
 }
 
 /// What tells a file from a copy of it, and a machine from one that was put back to an

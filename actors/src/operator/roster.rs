@@ -281,23 +281,17 @@ impl Operator {
         futures_util::future::join_all(keyset.orchestrators.iter().cloned().map(ask)).await
     }
 
-    /// Asks every orchestrator of a roster how it finds itself, in the roster's order.
-    pub async fn inspect(&self, roster: &Roster) -> Vec<Result<wire::Inspection, Failure>> {
-        let asked = roster.nodes.iter().map(|(node, _)| self.ask(node, wire::Inspect {}));
-        futures_util::future::join_all(asked).await
-    }
-
-    /// Asks every orchestrator of a roster which levels of the log it speaks, in the
-    /// roster's order.
-    pub async fn speeches(&self, roster: &Roster) -> Vec<Result<wire::Speech, Failure>> {
-        let asked = roster.nodes.iter().map(|(node, _)| self.ask(node, wire::Speak {}));
+    /// Asks every orchestrator of a roster the same; the answers are in the roster's order.
+    pub async fn ask_each<C: wire::Call + Clone>(&self, roster: &Roster, call: C) -> Vec<Result<C::Reply, Failure>> {
+        let asked = roster.nodes.iter().map(|(node, _)| self.ask(node, call.clone()));
         futures_util::future::join_all(asked).await
     }
 
     /// A newcomer whose program cannot read the log would only stand in the way.
     async fn check_levels(&self, roster: &Roster, newcomer: &Orchestrator) -> Result<(), Failure> {
         let theirs = self.ask(newcomer, wire::Speak {}).await?.levels;
-        let level = self.speeches(roster).await.into_iter().flatten().filter_map(|speech| speech.active).max();
+        let level =
+            self.ask_each(roster, wire::Speak {}).await.into_iter().flatten().filter_map(|speech| speech.active).max();
         match level {
             Some(level) if !theirs.speaks(level) => Err(Failure::invalid(format!(
                 "the cluster's log is at level {level}, and the program at {} speaks {theirs}: nothing was changed; bring it up to date first",

@@ -116,6 +116,7 @@ impl Desk {
             Request::PutRelease(call) => self.put_release(&caller, call).await.map(Reply::PuttedRelease),
             Request::Status(_) => Ok(Reply::StatusIs(self.status())),
             Request::Inspect(_) => Ok(Reply::Inspected(self.inspect())),
+            Request::Examine(_) => Ok(Reply::Examined(self.examine().await)),
             Request::ListAudit(call) => self.list_audit(&call).await.map(Reply::Audit),
             Request::Found(call) => {
                 self.decide_import(Command::Found { charter: call.charter }).await.map(Reply::Founded)

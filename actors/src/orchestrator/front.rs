@@ -37,7 +37,7 @@ pub struct Front {
     seat: Shared<Option<Seat>>,
     /// The keyset that does not name this node any more.
     removed_by: Shared<Option<Signed>>,
-    /// Why this node does not take part, if its disk is not one to vote with.
+    /// Why this node does not take part, if its disk is not one to vote with, or fails.
     unfit: Shared<Option<String>>,
     client_bytes: Arc<Meter>,
     actor: ActorRef<Message>,
@@ -65,6 +65,7 @@ impl Front {
         let visits = Arc::new(Semaphore::new(VISITS_MAX as usize));
         let seat = Seat { desk, ended: watch::Sender::new(false), visits };
         self.removed_by.write(|keyset| *keyset = None);
+        self.unfit.write(|unfit| *unfit = None);
         self.seat.write(|open| *open = Some(seat));
     }
 
@@ -74,7 +75,7 @@ impl Front {
         self.removed_by.write(|removed_by| *removed_by = Some(keyset));
     }
 
-    /// From now on callers hear that this node's disk is not one to vote with.
+    /// From now on, until a desk opens, callers hear why this node cannot take part.
     pub fn unfit(&self, why: String) {
         self.unfit.write(|unfit| *unfit = Some(why));
     }

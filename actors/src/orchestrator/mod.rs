@@ -160,6 +160,7 @@ impl Actor for Orchestrator {
                     && let Err(failure) = state.open_seat(&myself).await
                 {
                     tracing::error!(%failure, "cannot open the orchestrator's state; trying again");
+                    state.front.unfit(format!("{}; it tries again by itself", failure.message));
                     state.reopen_later(&myself);
                 }
             }

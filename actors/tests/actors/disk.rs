@@ -11,7 +11,7 @@ use std::{
 
 use env::{
     Disk, Rng,
-    disk::{Guard, Mark},
+    disk::{Guard, Mark, Room},
 };
 
 #[derive(Default)]
@@ -45,6 +45,9 @@ impl Disk for MemoryDisk {
     }
     fn mark(&self, name: &str) -> io::Result<Mark> {
         self.read(name).map(|_| Mark { inode: 1, born_ns: None, changed_ns: 1, machine: None })
+    }
+    fn room(&self) -> io::Result<Room> {
+        Err(io::ErrorKind::Unsupported.into())
     }
     fn place(&self) -> String {
         "memory".into()

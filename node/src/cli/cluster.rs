@@ -11,13 +11,13 @@ use protocol::{
     ids::{ClusterId, PublicKey},
     records::{Keyset, Orchestrator, Payload},
     sign::Signer,
-    wire::{Inspection, NodeStatus, Speech},
+    wire::{self, Examination, Inspection, NodeStatus, Speech},
 };
 use serde_json::{Value, json};
 
 use super::{
     args::{ClusterInit, HomeArgs},
-    health::{self, Findings},
+    health::{self, Answers, Findings},
     human, input, orchestrators,
     output::Output,
     session::{OperatorSession, operator_env},
@@ -125,7 +125,8 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
     let session = OperatorSession::open(&home.path()?).await?;
     let asked = look_twice(&session).await;
     let (name, trust) = (session.cluster.clone(), session.operator.trust());
-    let Look { roster, inspections, speeches, findings } = session.close(asked).await?;
+    let Look { roster, answers, findings } = session.close(asked).await?;
+    let Answers { inspections, speeches, examinations } = &answers;
     let (keyset, voters) = (roster.record.version(), roster.voters());
     let works = findings.problems.is_empty();
     let mut object = json!({
@@ -133,19 +134,21 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
         "name": name,
         "cluster": ClusterId::of_root(&trust.root).to_string(),
         "keyset": keyset,
-        "level": health::level(&speeches),
+        "level": health::level(speeches),
         "problems": findings.problems,
         "warnings": findings.warnings,
-        "backup": health::backup(&inspections).map(|backup| json!({
+        "backup": health::backup(inspections).map(|backup| json!({
             "at_ms": backup.at.map(|at| at.0),
             "applied": backup.applied,
             "clients": backup.clients,
             "snapshots": backup.snapshots,
             "trouble": backup.trouble,
         })),
-        "orchestrators": roster.nodes.iter().zip(inspections.iter().zip(&speeches)).map(|((node, status), seen)| {
-            node_json(node, status, seen.0.as_ref().ok(), seen.1.as_ref().ok())
-        }).collect::<Vec<_>>(),
+        "orchestrators": roster.nodes.iter().zip(inspections).zip(speeches).zip(examinations).map(
+            |((((node, status), seen), speech), examined)| {
+                node_json(node, status, seen.as_ref().ok(), speech.as_ref().ok(), examined.as_ref().ok())
+            }
+        ).collect::<Vec<_>>(),
     });
     if !works {
         object["code"] = "retry".into();
@@ -161,7 +164,7 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
             (false, _) => "Nothing can be decided now.",
         };
         let backed_up =
-            health::backup(&inspections).and_then(|backup| Some((backup.at?, backup.clients, backup.snapshots)));
+            health::backup(inspections).and_then(|backup| Some((backup.at?, backup.clients, backup.snapshots)));
         let backed_up = backed_up.map(|(at, clients, snapshots)| {
             let (clients, snapshots) = (human::counted(clients, "client"), human::counted(snapshots, "snapshot"));
             format!("The ledger was last backed up at {}, with {clients} and {snapshots}.\n", human::time(at))
@@ -180,8 +183,7 @@ pub async fn status(home: &HomeArgs, output: Output) -> Result<Exit, Trouble> {
 /// What was seen of a cluster, and what is wrong with it.
 struct Look {
     roster: Roster,
-    inspections: Vec<Result<Inspection, Failure>>,
-    speeches: Vec<Result<Speech, Failure>>,
+    answers: Answers,
     findings: Findings,
 }
 
@@ -190,11 +192,15 @@ async fn look_twice(session: &OperatorSession) -> Result<Look, Trouble> {
     let mut looks = 1;
     loop {
         let roster = session.operator.roster().await?;
-        let inspections = session.operator.inspect(&roster).await;
-        let speeches = session.operator.speeches(&roster).await;
-        let findings = health::look(&roster, &inspections, &speeches);
+        let (inspections, speeches, examinations) = tokio::join!(
+            session.operator.ask_each(&roster, wire::Inspect {}),
+            session.operator.ask_each(&roster, wire::Speak {}),
+            session.operator.ask_each(&roster, wire::Examine {}),
+        );
+        let answers = Answers { inspections, speeches, examinations };
+        let findings = health::look(&roster, &answers);
         if !findings.passing || looks >= LOOKS {
-            return Ok(Look { roster, inspections, speeches, findings });
+            return Ok(Look { roster, answers, findings });
         }
         looks += 1;
         session.env().clock.sleep(BETWEEN_LOOKS).await;
@@ -206,6 +212,7 @@ fn node_json(
     status: &Result<NodeStatus, Failure>,
     seen: Option<&Inspection>,
     speech: Option<&Speech>,
+    examined: Option<&Examination>,
 ) -> Value {
     let mut object = json!({ "name": node.name, "address": node.address, "node": node.id().to_string() });
     if let Some(seen) = seen {
@@ -215,6 +222,12 @@ fn node_json(
     }
     if let Some(speech) = speech {
         object["levels"] = json!([speech.levels.first, speech.levels.last]);
+    }
+    if let Some(examined) = examined {
+        object["disk"] =
+            examined.disk.as_ref().map_or(Value::Null, |disk| json!({ "free": disk.free, "total": disk.total }));
+        let unreachable = examined.unreachable.iter().map(|one| (one.storage.clone(), one.why.clone().into()));
+        object["storages_unreachable"] = Value::Object(unreachable.collect());
     }
     let more = match status {
         Err(failure) => json!({ "reachable": false, "error": failure.message }),

@@ -3,12 +3,14 @@
 //! Invariant: a problem means that nothing can be decided now; everything else is a
 //! warning.
 
+use std::collections::BTreeMap;
+
 use actors::operator::Roster;
 use protocol::{
     failure::Failure,
     ids::NodeId,
     records::Orchestrator,
-    wire::{BackupStatus, Inspection, NodeStatus, Seat, Speech},
+    wire::{BackupStatus, DiskRoom, Examination, Inspection, NodeStatus, Seat, Speech},
 };
 
 use super::{human, text};
@@ -18,6 +20,9 @@ use super::{human, text};
 const CLOCKS_APART_MS_MAX: u64 = 60_000;
 /// Entries of the log by which one may lag behind the first without being slow.
 const LAG_ENTRIES_MAX: u64 = 200;
+/// An orchestrator with less room than this has little, in bytes; or with less than a tenth
+/// of a small disk.
+const ROOM_BYTES_MIN: u64 = 512 << 20;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,13 +35,19 @@ pub struct Findings {
     pub passing: bool,
 }
 
-/// Looks at what the orchestrators said of the cluster, and each of itself and of what its
-/// program speaks.
-pub fn look(
-    roster: &Roster,
-    inspections: &[Result<Inspection, Failure>],
-    speeches: &[Result<Speech, Failure>],
-) -> Findings {
+/// What the orchestrators of a roster said, each of itself; all in the roster's order.
+pub struct Answers {
+    /// How it is.
+    pub inspections: Vec<Result<Inspection, Failure>>,
+    /// What its program speaks.
+    pub speeches: Vec<Result<Speech, Failure>>,
+    /// What it works with. Older programs do not tell.
+    pub examinations: Vec<Result<Examination, Failure>>,
+}
+
+/// Looks at what the orchestrators said of the cluster, and each of itself.
+pub fn look(roster: &Roster, answers: &Answers) -> Findings {
+    let Answers { inspections, speeches, examinations } = answers;
     let mut findings = Findings::default();
     silent(roster, inspections, &mut findings);
     majority(roster, &mut findings);
@@ -45,6 +56,8 @@ pub fn look(
     hearing(roster, &mut findings);
     chores(roster, &mut findings);
     backups(inspections, &mut findings);
+    disks(roster, examinations, &mut findings);
+    storages(roster, examinations, &mut findings);
     versions(roster, inspections, &mut findings);
     levels(roster, speeches, &mut findings);
     findings
@@ -108,6 +121,44 @@ fn backups(inspections: &[Result<Inspection, Failure>], findings: &mut Findings)
             "The ledger could not be backed up ({}). {last} It is tried again; until it works, what was decided since is lost if all orchestrators are. Look after the storage, or renew its credential with `nuthatch storage add --adopt`.",
             text::safe(trouble)
         ));
+    }
+}
+
+/// Who has little room left.
+fn disks(roster: &Roster, examinations: &[Result<Examination, Failure>], findings: &mut Findings) {
+    let is_short = |disk: &&DiskRoom| disk.free < ROOM_BYTES_MIN.min(disk.total / 10);
+    for ((node, _), seen) in roster.nodes.iter().zip(examinations) {
+        let Some(disk) = seen.as_ref().ok().and_then(|seen| seen.disk.as_ref()).filter(is_short) else { continue };
+        findings.warnings.push(format!(
+            "{} has {} left of {} where its data lies ({}): make room there. Without any it stops taking part until there is.",
+            name(node),
+            human::bytes(disk.free),
+            human::bytes(disk.total),
+            text::safe(&disk.place)
+        ));
+    }
+}
+
+/// Which storages orchestrators cannot read from.
+fn storages(roster: &Roster, examinations: &[Result<Examination, Failure>], findings: &mut Findings) {
+    let mut cut_off: BTreeMap<&str, Vec<(String, &str)>> = BTreeMap::new();
+    for ((node, _), seen) in roster.nodes.iter().zip(examinations) {
+        for storage in seen.iter().flat_map(|seen| &seen.unreachable) {
+            cut_off.entry(&storage.storage).or_default().push((name(node), &storage.why));
+        }
+    }
+    let asked = examinations.iter().flatten().count();
+    for (storage, whom) in cut_off {
+        let (storage, why) = (text::safe(storage), text::safe(whom.first().map_or("", |(_, why)| why)));
+        findings.warnings.push(if whom.len() == asked {
+            format!(
+                "No orchestrator reaches the storage {storage} ({why}). No backup to it is committed until one does: look after the storage, or renew its credential with `nuthatch storage add --adopt`."
+            )
+        } else {
+            let names: Vec<&str> = whom.iter().map(|(name, _)| name.as_str()).collect();
+            let names = names.join(", ");
+            format!("The storage {storage} is not reached from {names} ({why}), but from others: check the network there.")
+        });
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use ::env::{
     Disk,
-    disk::{Guard, Mark},
+    disk::{Guard, Mark, Room},
 };
 use redb::{StorageBackend, backends::FileBackend};
 use rustix::{
@@ -111,6 +111,12 @@ impl Disk for DataDir {
             changed_ns: nanos(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec),
             machine: machine_generation(),
         })
+    }
+
+    fn room(&self) -> io::Result<Room> {
+        let found = rustix::fs::statvfs(&self.path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Room { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
     }
 
     fn place(&self) -> String {

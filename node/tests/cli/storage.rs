@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use serde_json::json;
 
 use super::fleet::{Fleet, Node, nuthatch, put, run};
 
@@ -110,4 +111,23 @@ fn what_a_storage_enforces_is_said_with_what_follows() {
     put(&secret, "the-secret-key\n");
     let token = fleet.path("token");
     check(&["--session-token-file", text(&token)]).fails(1, "denied", &["x-amz-security-token"]);
+}
+
+#[test]
+fn a_storage_that_orchestrators_do_not_reach_stands_in_the_status() {
+    let mut fleet = Fleet::ready();
+    let unreachable = |fleet: &Fleet| {
+        let status = fleet.operator(&["cluster", "status"]).well();
+        let orchestrator = &status["orchestrators"][0];
+        assert!(orchestrator["disk"]["free"].as_u64() <= orchestrator["disk"]["total"].as_u64(), "{status}");
+        (orchestrator["storages_unreachable"].clone(), status["warnings"].clone())
+    };
+    assert_eq!(unreachable(&fleet), (json!({}), json!([])));
+    fleet.storage.signal(rustix::process::Signal::KILL);
+    let (named, warnings) = unreachable(&fleet);
+    assert!(named["main"].is_string(), "{named}");
+    let said = warnings[0].as_str().unwrap();
+    assert!(said.starts_with("No orchestrator reaches the storage main (") && said.contains("look after"), "{said}");
+    fleet.restart_storage();
+    assert_eq!(unreachable(&fleet).0, json!({}));
 }

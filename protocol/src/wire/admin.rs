@@ -213,7 +213,7 @@ pub enum Seat {
     Waiting,
     /// The newest keyset that it knows does not name it.
     Removed,
-    /// Its disk is not one to vote with.
+    /// It cannot: its disk is not one to vote with, or fails.
     Unfit,
 }
 
@@ -230,6 +230,39 @@ pub struct BackupStatus {
     pub snapshots: u64,
     /// What went wrong with the last attempt, for a person.
     pub trouble: Option<String>,
+}
+
+/// Asks a node to look at what it works with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Examine {}
+
+/// What a node found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Examination {
+    /// Where its data lies; none if that cannot be told.
+    pub disk: Option<DiskRoom>,
+    /// The storages that it could not read from just now.
+    pub unreachable: Vec<Unreachable>,
+}
+
+/// Room on a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRoom {
+    /// The node's data directory.
+    pub place: String,
+    /// Bytes that the node may still take.
+    pub free: u64,
+    /// Bytes that there are in all.
+    pub total: u64,
+}
+
+/// A storage that could not be read from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreachable {
+    /// Its name.
+    pub storage: String,
+    /// What happened, for a person.
+    pub why: String,
 }
 
 /// Asks for the audit trail.

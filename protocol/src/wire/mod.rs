@@ -180,6 +180,9 @@ calls! {
     Watch => Watched(Option<Vec<Signed>>),
     /// Which levels the callee speaks. From anyone.
     Speak => Speaks(Speech),
+    /// What the callee works with: its disk, and the storages as it reaches them now. From an
+    /// admin.
+    Examine => Examined(Examination),
 }
 
 /// One page of a list. The next page is asked for with what is last on this one.

@@ -510,6 +510,13 @@ pub fn calls() -> Vec<(Request, Reply)> {
                 statement: Some(statement()),
             }),
         ),
+        (
+            wire::Examine {}.into(),
+            Reply::Examined(wire::Examination {
+                disk: Some(wire::DiskRoom { place: "/var/lib/nuthatch".into(), free: 1 << 30, total: 1 << 35 }),
+                unreachable: vec![wire::Unreachable { storage: "main".into(), why: "no answer".into() }],
+            }),
+        ),
     ]
 }
 

@@ -19,6 +19,9 @@ use database::{Change, Copy, Database, place, read_at};
 
 use crate::kernel::{Life, fault::Moment, lock, rng::Stream};
 
+/// How large a disk says that it is.
+const ROOM_BYTES: u64 = 1 << 40;
+
 /// What of the machine's data directory survives its lives.
 #[derive(Debug)]
 pub struct Drive {
@@ -239,6 +242,12 @@ impl env::Disk for SimDisk {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("there is no file {name}"));
         let inode = contents.small.get(name).and_then(|_| contents.inodes.get(name)).ok_or_else(missing)?;
         Ok(env::disk::Mark { inode: *inode, born_ns: None, changed_ns: i128::from(*inode), machine: None })
+    }
+
+    fn room(&self) -> io::Result<env::disk::Room> {
+        self.life.check()?;
+        let free = if check_room(&self.life).is_ok() { ROOM_BYTES } else { 0 };
+        Ok(env::disk::Room { free, total: ROOM_BYTES })
     }
 
     fn place(&self) -> String {

@@ -114,6 +114,7 @@ fn table() -> Vec<(Request, &'static str)> {
         (Found { charter: signed.clone() }.into(), "A"),
         (Import { from: 0, items: vec![] }.into(), "A"),
         (Inspect {}.into(), "A"),
+        (Examine {}.into(), "A"),
         (ListAudit { after: 0 }.into(), "A"),
     ]
 }

@@ -1,18 +1,29 @@
 //! What admins do and see, and what orchestrators read of each other's records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use control::{Ledger, Standing};
+use env::{run_blocking, store::StoreError};
+use futures_util::{StreamExt as _, stream};
 use protocol::{
     commands::Enrollment,
     failure::Failure,
-    ids::{ClientId, TokenId},
-    records::{Payload, Record, SecretId, Subject, TokenTerms},
+    ids::{ClientId, RepositoryId, TokenId},
+    names::MARKER,
+    records::{Payload, Record, SecretId, Storage, Subject, TokenTerms},
     sign::Signed,
     wire,
 };
 
 use super::{Desk, not_here_yet};
+
+/// How long a storage may take to tell of its marker: less than whoever asks waits.
+const STORAGE_PATIENCE: Duration = Duration::from_secs(3);
+/// Storages that are looked at together.
+const STORAGES_AT_A_TIME: usize = 16;
 
 impl Desk {
     pub(super) async fn submit(&self, call: wire::Submit) -> Result<(), Failure> {
@@ -120,6 +131,36 @@ impl Desk {
             incarnation: ledger.incarnation(),
             importing: ledger.is_importing() || self.is_rebuilt_later(&ledger),
             backup: self.backup_status(&ledger),
+        }
+    }
+
+    /// Looks at this node's disk, and at every storage's marker.
+    pub(super) async fn examine(&self) -> wire::Examination {
+        let disk = self.env.disk.clone();
+        let room = run_blocking(&*self.env.blocking, move || disk.room()).await.ok();
+        let place = || self.env.disk.place();
+        let storages: Vec<Storage> = self.records.set().read().storages().cloned().collect();
+        let looks = storages.into_iter().map(|storage| async move {
+            let why = self.reach(&storage.repository).await.err()?;
+            Some(wire::Unreachable { storage: storage.name, why })
+        });
+        let looks: Vec<_> = stream::iter(looks).buffered(STORAGES_AT_A_TIME).collect().await;
+        wire::Examination {
+            disk: room.map(|room| wire::DiskRoom { place: place(), free: room.free, total: room.total }),
+            unreachable: looks.into_iter().flatten().collect(),
+        }
+    }
+
+    /// Asks a storage for its marker. What went wrong, for a person.
+    async fn reach(&self, repository: &RepositoryId) -> Result<(), String> {
+        let steward = self.stewards.of(repository).map_err(|failure| failure.message)?;
+        match tokio::time::timeout(STORAGE_PATIENCE, steward.head(MARKER)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(StoreError::NotFound { .. })) => {
+                Err("its marker is gone: somebody emptied this place, or the storage was set up anew".into())
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("it did not answer in time".into()),
         }
     }
 

@@ -84,6 +84,9 @@ impl Disk for Drive {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn room(&self) -> io::Result<env::disk::Room> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     fn place(&self) -> String {
         "memory".into()
     }

@@ -6,7 +6,7 @@ use protocol::{
     records::{Keyset, Payload, Record, RecordBody},
     sign::Signer,
     time::UnixMillis,
-    wire::PeerStatus,
+    wire::{PeerStatus, Unreachable},
 };
 
 use super::*;
@@ -67,13 +67,69 @@ fn change(change: impl Fn(usize, &mut NodeStatus)) -> Findings {
     for (place, (_, status)) in roster.nodes.iter_mut().enumerate() {
         change(place, status.as_mut().unwrap());
     }
-    look(&roster, &inspections(&roster), &speeches(&roster))
+    look(&roster, &answers(&roster))
 }
 
 fn without(silent: &[usize]) -> Findings {
     let mut roster = well();
     silent.iter().for_each(|place| roster.nodes[*place].1 = Err(Failure::retry("cannot reach it: no answer")));
-    look(&roster, &inspections(&roster), &speeches(&roster))
+    look(&roster, &answers(&roster))
+}
+
+/// What all who answer say of themselves, if they are well.
+fn answers(roster: &Roster) -> Answers {
+    let disk = DiskRoom { place: "/var/lib/nuthatch".into(), free: 20 << 30, total: 40 << 30 };
+    let examination = Examination { disk: Some(disk), unreachable: vec![] };
+    Answers {
+        inspections: inspections(roster),
+        speeches: speeches(roster),
+        examinations: roster.nodes.iter().map(|(_, status)| status.clone().map(|_| examination.clone())).collect(),
+    }
+}
+
+/// What is found if these examinations say otherwise.
+fn examine(change: impl Fn(usize, &mut Examination)) -> Findings {
+    let roster = well();
+    let mut answers = answers(&roster);
+    for (place, seen) in answers.examinations.iter_mut().enumerate() {
+        change(place, seen.as_mut().unwrap());
+    }
+    look(&roster, &answers)
+}
+
+#[test]
+fn a_disk_that_is_about_to_be_full_is_told() {
+    let room = |free: u64, total: u64| {
+        examine(move |place, seen| {
+            let disk = seen.disk.as_mut().unwrap();
+            (disk.free, disk.total) = if place == 1 { (free, total) } else { (disk.free, disk.total) };
+        })
+    };
+    warns(&room(100 << 20, 40 << 30), &["o2 has 105 MB left of 42.9 GB", "/var/lib/nuthatch", "make room"]);
+    warns(&room(0, 1 << 20), &["o2 has 0 B left", "make room"]);
+    assert_eq!(room(600 << 20, 400 << 30), Findings::default());
+    assert_eq!(room(100 << 20, 256 << 20), Findings::default(), "a small disk that is not full");
+}
+
+#[test]
+fn a_storage_that_orchestrators_do_not_reach_is_told_once() {
+    let cut_off = |whom: &'static [usize]| {
+        examine(move |place, seen| {
+            if whom.contains(&place) {
+                seen.unreachable.push(Unreachable { storage: "main".into(), why: "connection refused".into() });
+            }
+        })
+    };
+    warns(&cut_off(&[1]), &["storage main is not reached from o2 (connection refused)", "check the network there"]);
+    warns(&cut_off(&[0, 1, 2]), &["No orchestrator reaches the storage main (connection refused)", "--adopt"]);
+}
+
+#[test]
+fn older_programs_that_do_not_tell_are_no_finding() {
+    let roster = well();
+    let unknown = || Err(Failure::invalid("this program does not know call 33"));
+    let answers = Answers { examinations: (0..3).map(|_| unknown()).collect(), ..answers(&roster) };
+    assert_eq!(look(&roster, &answers), Findings::default());
 }
 
 fn inspections(roster: &Roster) -> Vec<Result<Inspection, Failure>> {
@@ -105,7 +161,7 @@ fn speaking(active: u8, last: [u8; 3]) -> Findings {
         0 => Err(Failure::retry("no answer")),
         last => Ok(Speech { levels: Levels { first: 1, last }, active: Some(active), statement: None }),
     };
-    look(&roster, &inspections(&roster), &last.map(speech))
+    look(&roster, &Answers { speeches: last.map(speech).into(), ..answers(&roster) })
 }
 
 #[test]
@@ -121,10 +177,10 @@ fn who_holds_an_upgrade_back_is_named() {
 /// What is found if one gives no status, and says this of itself; or the first, if none.
 fn inspect(silent: &[usize], change: impl Fn(&mut Inspection)) -> Findings {
     let mut roster = well();
-    let mut inspections = inspections(&roster);
+    let mut answers = answers(&roster);
     silent.iter().for_each(|place| roster.nodes[*place].1 = Err(Failure::retry("it is not ready")));
-    change(inspections[silent.first().copied().unwrap_or(0)].as_mut().unwrap());
-    look(&roster, &inspections, &speeches(&roster))
+    change(answers.inspections[silent.first().copied().unwrap_or(0)].as_mut().unwrap());
+    look(&roster, &answers)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use actors::operator::{Operator, Rebuilt, Remains};
 use anyhow::{Context, ensure};
-use protocol::{failure::Failure, records::Payload};
+use protocol::{failure::Failure, records::Payload, wire};
 use repo::ReadData;
 
 use super::{CLIENTS, Script, Step};
@@ -67,7 +67,7 @@ async fn prepare(me: &Player<Script>) -> anyhow::Result<()> {
 /// How many clients are in the last backup of the ledger.
 async fn backed_up(me: &Player<Script>, operator: &Operator) -> anyhow::Result<u64> {
     let roster = me.persist(|| operator.roster()).await?;
-    let seen = operator.inspect(&roster).await.into_iter().flatten();
+    let seen = operator.ask_each(&roster, wire::Inspect {}).await.into_iter().flatten();
     Ok(seen.filter_map(|seen| seen.backup).map(|backup| backup.clients).max().unwrap_or(0))
 }
 
@@ -104,7 +104,7 @@ async fn check(me: &Player<Script>, operator: &Operator) -> anyhow::Result<()> {
     let told = me.script().told.clone();
     founding::invariant_told_is_listed(me, operator, &told).await?;
     let roster = me.persist(|| operator.roster()).await?;
-    for seen in operator.inspect(&roster).await {
+    for seen in operator.ask_each(&roster, wire::Inspect {}).await {
         let seen = seen?;
         ensure!(seen.incarnation > FIRST_LIFE && !seen.importing, "it is not in another life: {seen:?}");
     }

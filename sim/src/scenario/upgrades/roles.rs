@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actors::operator::{Operator, Roster};
 use anyhow::{Context, bail, ensure};
-use protocol::{audit::Act, failure::Code, sign::Signer};
+use protocol::{audit::Act, failure::Code, sign::Signer, wire};
 
 use super::{CLIENTS, NEWCOMER, NEXT, ORCHESTRATORS, Script};
 use crate::scenario::stage::{
@@ -63,7 +63,7 @@ pub async fn operate(me: Player<Script>) -> anyhow::Result<()> {
 /// None until all of them answer.
 async fn levels(me: &Player<Script>, operator: &Operator) -> anyhow::Result<Option<Vec<(u8, u8)>>> {
     let roster: Roster = me.persist(|| operator.roster()).await?;
-    let speeches = operator.speeches(&roster).await;
+    let speeches = operator.ask_each(&roster, wire::Speak {}).await;
     let each =
         speeches.into_iter().map(|speech| speech.ok().and_then(|speech| Some((speech.active?, speech.levels.last))));
     Ok(each.collect())
