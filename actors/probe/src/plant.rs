@@ -73,6 +73,10 @@ named! {
         ReleaseToStranger,
         /// A release value is kept when nobody needs it any more.
         ReleaseKept,
+        /// The log goes up a level that not all orchestrators speak.
+        LevelRaisedAlone,
+        /// Clients that wait are not woken by a change.
+        NewsUntold,
         /// A stranger is refused by what this replica has applied so far.
         DeniedUnseen,
         /// A lease ends for an orchestrator when its own clock says so.

@@ -8,7 +8,10 @@ mod admins;
 mod rebuild;
 mod roster;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use env::Env;
 use protocol::{
@@ -261,14 +264,35 @@ impl Operator {
 
     /// Signs payloads, each a version above what is there, and submits them together.
     pub async fn submit(&self, payloads: Vec<Payload>) -> Result<(), Failure> {
-        let subjects: Vec<Subject> = payloads.iter().map(Payload::subject).collect();
-        let present = self.records(subjects).await?;
+        let present = self.versions(payloads.iter().map(Payload::subject).collect()).await?;
         let records = payloads.into_iter().map(|payload| {
-            let subject = payload.subject();
-            let version = present.iter().filter(|record| record.subject() == subject).map(Record::version).max();
-            self.sign(version.unwrap_or(0) + 1, payload)
+            let version = present.get(&payload.subject()).copied().unwrap_or_default();
+            let next = version.checked_add(1).ok_or_else(|| Failure::invalid("there are no more versions"))?;
+            Ok(self.sign(next, payload))
         });
-        self.call(wire::Submit { records: records.collect() }).await
+        self.call(wire::Submit { records: records.collect::<Result<_, Failure>>()? }).await
+    }
+
+    /// The newest version of each of these records that any orchestrator has. One that was
+    /// away may lack it, and a record under a number that is taken may lose against that one.
+    /// Who does not answer is left out, and so is what nobody of the keyset signed.
+    async fn versions(&self, subjects: Vec<Subject>) -> Result<BTreeMap<Subject, u64>, Failure> {
+        let mut records = self.records(subjects.clone()).await?;
+        let (_, keyset) = self.keyset().await?;
+        let call = wire::GetRecords { subjects, after: None };
+        let asked = keyset.orchestrators.iter().map(|node| self.ask(node, call.clone()));
+        for page in futures_util::future::join_all(asked).await.into_iter().flatten() {
+            records.extend(page.items.into_iter().filter_map(|signed| Record::open(signed, &self.cluster).ok()));
+        }
+        let admins = keyset.admins.iter().map(|admin| admin.key);
+        let orchestrators = keyset.orchestrators.iter().map(|orchestrator| orchestrator.key);
+        let authors: BTreeSet<PublicKey> = admins.chain(orchestrators).chain([self.trust().root]).collect();
+        let mut newest = BTreeMap::new();
+        for record in records.iter().filter(|record| authors.contains(record.author())) {
+            let version: &mut u64 = newest.entry(record.subject()).or_default();
+            *version = record.version().max(*version);
+        }
+        Ok(newest)
     }
 
     /// Signs a record with the admin key.

@@ -302,7 +302,7 @@ impl Operator {
     }
 
     /// Asks one orchestrator, over a connection of its own.
-    async fn ask<C: wire::Call>(&self, node: &Orchestrator, call: C) -> Result<C::Reply, Failure> {
+    pub(super) async fn ask<C: wire::Call>(&self, node: &Orchestrator, call: C) -> Result<C::Reply, Failure> {
         let peer = self.endpoint.dial(&node.address, Some(node.key), Pace::Busy, DIAL_PATIENCE).await?;
         let answer = peer.call(call, PATIENCE).await;
         peer.close();

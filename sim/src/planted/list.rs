@@ -7,7 +7,8 @@
 use probe::Plant::{self, *};
 
 use crate::scenario::{
-    Scenario, cluster, hostile, interruptions, joins, leases, minority, restores, returns, sharing, split,
+    Scenario, cluster, hostile, interruptions, joins, leases, minority, residents, restores, returns, sharing, split,
+    upgrades,
 };
 
 /// One planted fault.
@@ -198,6 +199,18 @@ pub const ALL: &[Fault] = &[
         wrong: "a release value is never erased",
         breaks: "I5",
         scenarios: &[&joins::SCENARIO],
+    },
+    Fault {
+        plant: LevelRaisedAlone,
+        wrong: "the log goes up a level though one of the orchestrators does not speak it",
+        breaks: "I2",
+        scenarios: &[&upgrades::SCENARIO],
+    },
+    Fault {
+        plant: NewsUntold,
+        wrong: "clients that wait for a change are not woken by it",
+        breaks: "I14",
+        scenarios: &[&residents::SCENARIO],
     },
     Fault {
         plant: DeniedUnseen,

@@ -12,6 +12,7 @@ pub mod minority;
 pub mod network;
 mod points;
 pub mod rebuilds;
+pub mod residents;
 pub mod restores;
 pub mod returns;
 pub mod roster;
@@ -62,6 +63,7 @@ pub const ALL: &[&Scenario] = &[
     &network::SCENARIO,
     &upgrades::SCENARIO,
     &rebuilds::SCENARIO,
+    &residents::SCENARIO,
 ];
 
 /// Scenarios that must fail, or the checks are blind.

@@ -19,6 +19,8 @@ pub const POINTS: &[&str] = &[
     "joins: all power is lost in the middle of a redemption",
     "rebuilds: snapshots are found beside the backup",
     "rebuilds: the command fails, and is run again",
+    "residents: a change is made where the last one has not arrived",
+    "residents: a client hears of the last of several changes",
     "roster: a change finds no majority, and is tried again",
     "roster: the operator is interrupted in the middle of a change",
     "sharing: a backup fails, and is made again",

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use probe::Plant;
 use protocol::{
     audit::Act,
     commands::{Command, Entry, LedgerBackup},
@@ -93,7 +94,7 @@ impl Ledger {
         let mut count = 0;
         for orchestrator in roster {
             count += 1;
-            if !speak.contains(&orchestrator.key) {
+            if !speak.contains(&orchestrator.key) && !probe::planted(Plant::LevelRaisedAlone) {
                 return Err(Failure::invalid(format!(
                     "{} has not said that it speaks level {level}: bring its program up to date first",
                     orchestrator.name

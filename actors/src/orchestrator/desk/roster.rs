@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use control::{RecordSet, voters::Step};
+use probe::Plant;
 use protocol::{
     codec,
     commands::Command,
@@ -91,7 +92,8 @@ impl Desk {
         let mut statements: BTreeMap<NodeId, Signed> =
             speaking.filter_map(|(node, speech)| Some((node, speech.statement?))).collect();
         statements.insert(self.me, self.statement.clone());
-        if roster.values().any(|node| !statements.contains_key(node)) {
+        let is_missing = |node: &NodeId| !statements.contains_key(node);
+        if roster.values().any(is_missing) && !probe::planted(Plant::LevelRaisedAlone) {
             return Ok(());
         }
         let statements = roster.values().filter_map(|node| statements.remove(node)).collect();
