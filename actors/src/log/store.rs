@@ -88,8 +88,15 @@ impl Store {
         let mark = Mark::new(levels, level.unwrap_or(levels::FIRST), &env.disk.place())?;
         let read = |transaction: &ReadTransaction| Ok((kept(transaction)?, meta(transaction, PROMISES)?));
         let (promised, promises) = database.read(read).map_err(|error| database.failure(&error))?;
-        let file: Option<u8> =
-            database.read(|transaction| meta(transaction, SNAPSHOT_FILE)).map_err(|error| database.failure(&error))?;
+        let read = |transaction: &ReadTransaction| Ok((meta(transaction, SNAPSHOT_FILE)?, has_snapshot(transaction)?));
+        let (file, has_snapshot): (Option<u8>, bool) = database.read(read).map_err(|error| database.failure(&error))?;
+        if has_snapshot && file.is_none() {
+            return Err(Failure::invalid(format!(
+                "the log in {} was written by a build from before the first release, whose snapshots this program does \
+                 not read: replace this node by one with an empty data directory; nothing was changed",
+                env.disk.place()
+            )));
+        }
         let disk = env.disk.clone();
         let opened = run_blocking(&*env.blocking, move || Images::open(disk, file)).await;
         let (images, kept) = opened.map_err(|error| small_file::failure("open", &*env.disk, &error))?;
@@ -233,6 +240,10 @@ fn meta<T: DeserializeOwned>(transaction: &ReadTransaction, key: &'static str) -
     let table = transaction.open_table(META)?;
     let Some(bytes) = table.get(key)? else { return Ok(None) };
     codec::decode(key, bytes.value()).map(Some).map_err(|error| undecodable(&error))
+}
+
+fn has_snapshot(transaction: &ReadTransaction) -> Io<bool> {
+    Ok(transaction.open_table(META)?.get(SNAPSHOT_META)?.is_some())
 }
 
 fn last_entry(transaction: &ReadTransaction) -> Io<Option<RaftEntry>> {

@@ -107,7 +107,7 @@ impl<'w, S: Default + fmt::Debug + Send + 'static> Stage<'w, S> {
     pub fn wait(&mut self, what: &str, reached: impl Fn(&S) -> bool) -> anyhow::Result<()> {
         let script = Arc::clone(&self.script);
         let finished = self.run_until(self.deadline, || reached(&lock(&script)))?;
-        ensure!(finished, "stuck, no {what}: {:?}", self.script());
+        ensure!(finished, "I14: stuck, no {what}: {:?}", self.script());
         Ok(())
     }
 
