@@ -39,6 +39,11 @@ load *ARGS:
     cargo build --release -p node
     cargo run --release -p benches --bin load -- {{ARGS}}
 
+# A cluster begins again from the backup of a large ledger: `just ledger --clients 100000 --snapshots 1000000`.
+ledger *ARGS:
+    cargo build --release -p node
+    cargo run --release -p benches --bin ledger -- {{ARGS}}
+
 bench:
     cargo bench -p benches
 

@@ -12,7 +12,7 @@ use std::{
     fmt::Debug,
     io::{self, Read, Write},
     ops::RangeBounds,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use env::{Env, run_blocking};
@@ -29,6 +29,7 @@ use protocol::{
 };
 use redb::{Durability, ReadTransaction, ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::Mutex;
 
 use super::{
     images::{ImageFile, Images},
@@ -64,7 +65,14 @@ pub struct Store {
     mark: Mark,
     env: Env,
     images: Images,
-    kept: Arc<Mutex<Option<ImageFile>>>,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+/// The snapshot that counts.
+struct Kept {
+    /// The last entry in it.
+    last: Option<LogId>,
+    file: ImageFile,
 }
 
 fn undecodable(error: &codec::DecodeError) -> redb::Error {
@@ -88,9 +96,11 @@ impl Store {
         let mark = Mark::new(levels, level.unwrap_or(levels::FIRST), &env.disk.place())?;
         let read = |transaction: &ReadTransaction| Ok((kept(transaction)?, meta(transaction, PROMISES)?));
         let (promised, promises) = database.read(read).map_err(|error| database.failure(&error))?;
-        let read = |transaction: &ReadTransaction| Ok((meta(transaction, SNAPSHOT_FILE)?, has_snapshot(transaction)?));
-        let (file, has_snapshot): (Option<u8>, bool) = database.read(read).map_err(|error| database.failure(&error))?;
-        if has_snapshot && file.is_none() {
+        let read =
+            |transaction: &ReadTransaction| Ok((meta(transaction, SNAPSHOT_FILE)?, meta(transaction, SNAPSHOT_META)?));
+        let (file, snapshot): (Option<u8>, Option<SnapshotMeta>) =
+            database.read(read).map_err(|error| database.failure(&error))?;
+        if snapshot.is_some() && file.is_none() {
             return Err(Failure::invalid(format!(
                 "the log in {} was written by a build from before the first release, whose snapshots this program does \
                  not read: replace this node by one with an empty data directory; nothing was changed",
@@ -99,7 +109,8 @@ impl Store {
         }
         let disk = env.disk.clone();
         let opened = run_blocking(&*env.blocking, move || Images::open(disk, file)).await;
-        let (images, kept) = opened.map_err(|error| small_file::failure("open", &*env.disk, &error))?;
+        let (images, file) = opened.map_err(|error| small_file::failure("open", &*env.disk, &error))?;
+        let kept = file.map(|file| Kept { last: snapshot.and_then(|snapshot| snapshot.last_log_id), file });
         Ok(Self {
             database,
             memory: Memory::new(voter, promised, promises.unwrap_or_default()),
@@ -170,24 +181,29 @@ impl Store {
         written.map_err(|error| self.image_error(None, &error))
     }
 
-    /// From now on this snapshot, of a ledger at a level, counts, and the one before does not.
+    /// From now on this snapshot, of a ledger at a level, counts, and the one before does not;
+    /// unless that one is newer.
     pub async fn keep_snapshot(&self, meta: &SnapshotMeta, level: u8, file: &ImageFile) -> Result<(), StorageError> {
-        let meta = codec::encode(meta);
+        // One that arrives and one that is built here may be ready at the same time.
+        let mut kept = self.kept.lock().await;
+        let last = meta.last_log_id;
+        if kept.as_ref().is_some_and(|kept| kept.last > last) {
+            return Ok(());
+        }
+        let (encoded, number) = (codec::encode(meta), file.number());
         let level = level.max(self.mark.get());
-        let number = file.number();
         self.write(false, move |transaction| {
             let mut table = transaction.open_table(META)?;
             table.insert(LEVEL, codec::encode(&level).as_slice())?;
-            table.insert(SNAPSHOT_META, meta.as_slice())?;
+            table.insert(SNAPSHOT_META, encoded.as_slice())?;
             table.insert(SNAPSHOT_FILE, codec::encode(&number).as_slice())?;
             Ok(())
         })
         .await?;
         self.mark.raise(level);
         file.set_counts(true);
-        let before = self.kept.lock().unwrap_or_else(PoisonError::into_inner).replace(file.again());
-        if let Some(before) = before.filter(|before| before.number() != number) {
-            before.set_counts(false);
+        if let Some(before) = kept.replace(Kept { last, file: file.again() }) {
+            before.file.set_counts(false);
             run_blocking(&*self.env.blocking, move || drop(before)).await;
         }
         Ok(())
@@ -195,7 +211,7 @@ impl Store {
 
     /// The snapshot that counts, once it is checked.
     pub async fn snapshot(&self) -> Result<Option<(SnapshotMeta, ImageFile)>, StorageError> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ImageFile::again);
+        let kept = self.kept.lock().await.as_ref().map(|kept| kept.file.again());
         let (Some(meta), Some(file)) = (self.read_meta(SNAPSHOT_META)?, kept) else { return Ok(None) };
         let checked = file.again();
         let is_whole = run_blocking(&*self.env.blocking, move || checked.check()).await;
@@ -240,10 +256,6 @@ fn meta<T: DeserializeOwned>(transaction: &ReadTransaction, key: &'static str) -
     let table = transaction.open_table(META)?;
     let Some(bytes) = table.get(key)? else { return Ok(None) };
     codec::decode(key, bytes.value()).map(Some).map_err(|error| undecodable(&error))
-}
-
-fn has_snapshot(transaction: &ReadTransaction) -> Io<bool> {
-    Ok(transaction.open_table(META)?.get(SNAPSHOT_META)?.is_some())
 }
 
 fn last_entry(transaction: &ReadTransaction) -> Io<Option<RaftEntry>> {

@@ -7,6 +7,8 @@
 //! nothing leads out of the directory; and every file there is complete.
 
 use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -79,6 +81,17 @@ pub struct Query {
     pub after: String,
     /// How many keys at most.
     pub max: usize,
+}
+
+impl Query {
+    /// Whether an object of this key is wanted, or, if it ends with a slash, perhaps one in
+    /// the directory.
+    fn may_list(&self, key: &str) -> bool {
+        let is_directory = key.ends_with('/');
+        let matches = key.starts_with(&self.prefix) || (is_directory && self.prefix.starts_with(key));
+        let behind = key > self.after.as_str() || (is_directory && self.after.starts_with(key));
+        matches && behind
+    }
 }
 
 /// One page of a listing, in the order of the keys' bytes.
@@ -201,39 +214,38 @@ fn parent(path: &Path) -> io::Result<&Path> {
 /// Adds to `page` what stands in the directory `path`, whose keys start with `above`.
 fn walk(path: &Path, above: &str, query: &Query, page: &mut Page) -> io::Result<()> {
     // With a slash behind each directory, the order of these is the order of the keys.
-    let mut entries: Vec<String> = Vec::new();
+    let mut entries: Vec<Reverse<String>> = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        if entry.file_type()?.is_dir() {
-            entries.push(format!("{above}{name}/"));
-        } else if let Some(name) = name.strip_suffix(OBJECT) {
-            entries.push(format!("{above}{name}"));
+        let key = match name.strip_suffix(OBJECT) {
+            _ if entry.file_type()?.is_dir() => format!("{above}{name}/"),
+            Some(name) => format!("{above}{name}"),
+            None => continue,
+        };
+        if query.may_list(&key) {
+            entries.push(Reverse(key));
         }
     }
-    entries.sort_unstable();
-    for entry in entries {
-        if page.more {
-            break;
-        }
+    // Each page reads its directories anew, and needs few of very many: the rest is not sorted.
+    let mut entries = BinaryHeap::from(entries);
+    while let Some(Reverse(entry)) = entries.pop()
+        && !page.more
+    {
         let name = &entry[above.len()..];
         if let Some(name) = name.strip_suffix('/') {
-            let matches = entry.starts_with(&query.prefix) || query.prefix.starts_with(&entry);
-            let behind = entry > query.after || query.after.starts_with(&entry);
-            if matches && behind {
-                walk(&path.join(name), &entry, query, page)?;
-            }
-        } else if entry.starts_with(&query.prefix) && entry > query.after {
-            if page.objects.len() == query.max {
-                page.more = true;
-                break;
-            }
-            match fs::symlink_metadata(path.join(format!("{name}{OBJECT}"))) {
-                Ok(metadata) => page.objects.push((entry, Facts::of(&metadata)?)),
-                // Deleted since its directory was read.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+            walk(&path.join(name), &entry, query, page)?;
+            continue;
+        }
+        if page.objects.len() == query.max {
+            page.more = true;
+            break;
+        }
+        match fs::symlink_metadata(path.join(format!("{name}{OBJECT}"))) {
+            Ok(metadata) => page.objects.push((entry, Facts::of(&metadata)?)),
+            // Deleted since its directory was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -277,6 +289,11 @@ mod tests {
         for key in keys.iter().rev() {
             put(&directory, key).unwrap();
             assert_eq!(put(&directory, key).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        // Directories stay when what was in them is deleted, and are no reason to end a page.
+        for gone in ["a/a/b", "a/b/a/a", "b/w/z"] {
+            put(&directory, gone).unwrap();
+            directory.delete("bucket", &Key::parse(gone).unwrap()).unwrap();
         }
         keys.sort_unstable();
         for prefix in ["", "a", "a/", "a/b", "b/x", "b/x/y/", "z"] {

@@ -5,10 +5,14 @@
 //! signed by that client. Whether the lost log had decided it is not known any more: rather
 //! a snapshot too many than one too few.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::objects::{self, unusable};
 use env::Steward;
+use futures_util::future::join_all;
 use protocol::{
     commands::{Enrollment, SnapshotRecord},
     failure::{Code, Failure},
@@ -18,6 +22,10 @@ use protocol::{
     names::{ObjectKey, ObjectName, Place},
     time::UnixMillis,
 };
+
+/// Commits that are read at the same time: a large fleet makes tens of thousands between two
+/// backups of its ledger, and a storage takes some time for each.
+const READS_AT_ONCE: usize = 16;
 
 /// What was found in one storage.
 #[derive(Default)]
@@ -71,6 +79,7 @@ pub async fn find(
     }
     let mut roots = Roots::default();
     let mut candidates: BTreeMap<ClientId, Vec<(ObjectName, CommitBody)>> = BTreeMap::new();
+    let mut later: Vec<(String, ObjectName, &Enrollment)> = Vec::new();
     for (path, _) in steward.list("client").await.map_err(unusable)? {
         let Ok(key) = path.parse::<ObjectKey>() else { continue };
         roots.incarnation = roots.incarnation.max(key.name.lease.incarnation);
@@ -79,21 +88,26 @@ pub async fn find(
             roots.unknown.insert(client);
             continue;
         };
-        if known.contains(&key.name) {
-            continue;
+        if !known.contains(&key.name) {
+            later.push((path, key.name, enrollment));
         }
-        let bytes = match objects::read(steward, &path).await {
-            Ok(bytes) => bytes,
-            Err(failure) if failure.code == Code::Corrupt => {
-                roots.damaged.push(path);
-                continue;
+    }
+    for some in later.chunks(READS_AT_ONCE) {
+        let all_read = join_all(some.iter().map(|(path, ..)| objects::read(steward, path))).await;
+        for ((path, name, enrollment), read) in some.iter().zip(all_read) {
+            let bytes = match read {
+                Ok(bytes) => bytes,
+                Err(failure) if failure.code == Code::Corrupt => {
+                    roots.damaged.push(path.clone());
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            // What its client has not signed is no snapshot.
+            let Ok(body) = CommitObject::open(&bytes, &enrollment.keys.commit) else { continue };
+            if (body.client, body.repository, body.lease) == (enrollment.client, repository, name.lease) {
+                candidates.entry(enrollment.client).or_default().push((*name, body));
             }
-            Err(failure) => return Err(failure),
-        };
-        // What its client has not signed is no snapshot.
-        let Ok(body) = CommitObject::open(&bytes, &enrollment.keys.commit) else { continue };
-        if (body.client, body.repository, body.lease) == (client, repository, key.name.lease) {
-            candidates.entry(client).or_default().push((key.name, body));
         }
     }
     for (client, commits) in candidates {

@@ -1,4 +1,4 @@
-//! Three orchestrators and a storage as processes, and the operator who rules them.
+//! A cluster, and the operator who rules it.
 
 use std::{
     path::Path,
@@ -7,25 +7,21 @@ use std::{
 
 use actors::{
     client::Trust as Trusted,
-    operator::{Candidate, NewToken, Operator, init},
+    operator::{NewToken, Operator, init},
+};
+use benches::{
+    cluster::{Nodes, credential},
+    machine::{Machine, Seeded},
+    trouble::Trouble,
 };
 use env::Env;
 use protocol::{
     ids::RepositoryId,
-    records::{Codec, Domain, Payload, Storage, StorageCredential, Subject, Trust},
+    records::{Codec, Domain, Payload, Subject, Trust},
     sign::Signer,
     token::Token,
 };
 
-use crate::{
-    Trouble,
-    machine::{Machine, Seeded},
-    node::{self, Node},
-};
-
-/// The fewest that survive the loss of one.
-const NAMES: [&str; 3] = ["a", "b", "c"];
-const BUCKET: &str = "load";
 const TOKEN_SECS: u64 = 86_400;
 /// How long a fleet that is starting may take to be connected.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(180);
@@ -40,8 +36,7 @@ pub struct Cluster {
     /// The fleet's domain.
     pub domain: Domain,
     operator: Operator,
-    nodes: Vec<Node>,
-    _storage: Node,
+    nodes: Nodes,
     _machine: Machine,
 }
 
@@ -50,53 +45,27 @@ impl Cluster {
     pub async fn found(program: &Path, work: &Path, seed: u64, clients: u32) -> Result<Self, Trouble> {
         let machine = Machine::open(work, Seeded::new(seed, "operator")).await?;
         let env = machine.env();
-        let (mut nodes, mut candidates) = (Vec::new(), Vec::new());
-        for name in NAMES {
-            let roles = "roles = [\"orchestrator\"]\nlisten = \"127.0.0.1:0\"\n";
-            let words = ["listening on ", "key "];
-            let (node, [address, key]) = Node::start(program, work, &format!("orchestrator-{name}"), roles, words)?;
-            let key =
-                key.parse().map_err(|error| Trouble(format!("orchestrator {name} says its key is {key}: {error}")))?;
-            candidates.push(Candidate { name: name.into(), address, key: Some(key) });
-            nodes.push(node);
-        }
-        let credential = StorageCredential::new("load-access", "load-secret-0123456789abcdef");
-        let access = node::write(work, "access-key", &credential.access_key)?;
-        let secret = node::write(work, "secret-key", &credential.secret_key)?;
-        let roles = format!(
-            "roles = [\"storage\"]\n[storage]\nlisten = \"127.0.0.1:0\"\nbucket = \"{BUCKET}\"\ndir = {:?}\naccess_key_file = {access:?}\nsecret_key_file = {secret:?}\n",
-            work.join("objects"),
-        );
-        let (storage_node, [endpoint]) = Node::start(program, work, "storage", &roles, ["serving "])?;
-
+        let nodes = Nodes::start(program, work)?;
+        let candidates = nodes.candidates();
         let root = Signer::from_seed(&env.rng.array());
         let admin_seed: [u8; 32] = env.rng.array();
         let keyset = init(&env, "load", &candidates, &root, admin_seed, "operator").await?;
         let addresses = candidates.into_iter().map(|candidate| candidate.address).collect();
         let trust = Trusted { root: root.public(), keyset_floor: keyset.version(), addresses };
         let operator = Operator::new(&env, admin_seed, trust)?;
-        let storage = Storage {
-            repository: RepositoryId(env.rng.array()),
-            name: "main".into(),
-            endpoint,
-            region: "us-east-1".into(),
-            bucket: BUCKET.into(),
-            prefix: "repository".into(),
-            virtual_host: false,
-            authorities: Vec::new(),
-        };
-        let storage = operator.add_storage(storage, &credential, false).await?;
+        let storage = nodes.storage(RepositoryId(env.rng.array()));
+        let storage = operator.add_storage(storage, &credential(), false).await?;
         let secrets = operator.make_secrets();
         let domain = operator.add_domain("fleet", &storage, Trust::Trusting, &secrets).await?;
         let expires = env.clock.now().plus_secs(TOKEN_SECS);
         let new = NewToken { name: "fleet".into(), uses: clients, expires, domain: domain.id, tags: Vec::new() };
         let token = operator.add_token(new, &secrets).await?;
-        Ok(Self { env, token, domain, operator, nodes, _storage: storage_node, _machine: machine })
+        Ok(Self { env, token, domain, operator, nodes, _machine: machine })
     }
 
     /// The processes of the orchestrators.
     pub fn orchestrators(&self) -> Vec<u32> {
-        self.nodes.iter().map(Node::id).collect()
+        self.nodes.orchestrators()
     }
 
     /// Clients with an open connection, by what the orchestrators say.

@@ -13,14 +13,14 @@ use actors::{
     client::{Profile, agent, enroll},
     system::System,
 };
+use benches::{machine::Seeded, trouble::Trouble};
 use env::Env;
 use protocol::{ids::DomainId, records::Subject, token::Token};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
-    PROGRESS, Trouble,
+    PROGRESS,
     disk::{Drive, MemoryDisk},
-    machine::Seeded,
     report::Change,
 };
 

@@ -14,9 +14,6 @@
 mod cluster;
 mod disk;
 mod fleet;
-mod machine;
-mod node;
-mod process;
 mod report;
 
 use std::{
@@ -25,6 +22,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use benches::{
+    node::beside,
+    process::{self, Reading, read_all},
+    trouble::Trouble,
+};
 use clap::Parser;
 use protocol::limits;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +34,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::{
     cluster::Cluster,
     fleet::Fleet,
-    process::{Reading, read_all},
     report::{Idle, Report},
 };
 
@@ -90,23 +91,6 @@ struct Arguments {
     json: bool,
 }
 
-/// Why there is no report.
-#[derive(Debug)]
-pub struct Trouble(pub String);
-
-impl Trouble {
-    /// What was attempted, to what, and what came of it.
-    pub fn about(what: &str, path: &Path, error: &dyn std::fmt::Display) -> Self {
-        Self(format!("cannot {what} {}: {error}", path.display()))
-    }
-}
-
-impl From<protocol::failure::Failure> for Trouble {
-    fn from(failure: protocol::failure::Failure) -> Self {
-        Self(failure.to_string())
-    }
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
@@ -142,12 +126,6 @@ fn run(arguments: &Arguments) -> Result<Report, Trouble> {
             _ = told.recv() => Err(Trouble("told to stop: everything is ended and removed".into())),
         }
     })
-}
-
-/// The program that was built with this one.
-fn beside() -> Result<PathBuf, Trouble> {
-    let own = std::env::current_exe().map_err(|error| Trouble(format!("cannot find this program: {error}")))?;
-    Ok(own.with_file_name("nuthatch"))
 }
 
 async fn measure(arguments: &Arguments, nuthatch: &Path, work: &Path) -> Result<Report, Trouble> {

@@ -1,4 +1,4 @@
-//! The seams of `env` for this program: the real machine's, but for randomness that comes
+//! The seams of `env` for a program that plays clients and operators: the real machine's, but for randomness that comes
 //! from a seed and sockets that are small enough for very many.
 
 use std::{
@@ -19,7 +19,7 @@ use quinn::{
 };
 use tokio::net::UdpSocket;
 
-use crate::Trouble;
+use crate::trouble::Trouble;
 
 /// No client here reads index pages.
 const CACHE_BYTES: usize = 1 << 20;

@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::Trouble;
+use crate::trouble::Trouble;
 
 /// Lines that a node may say before the one that is waited for.
 const LINES_MAX: usize = 100;
@@ -40,7 +40,10 @@ impl Node {
         let failed = |error| Trouble::about("start the node of", &log, &error);
         let mut command = Command::new(program);
         command.args(["node", "run", "--with-parent", "--config"]).arg(config).env_remove("NUTHATCH_LOG");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log).map_err(failed)?);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::options().create(true).append(true).open(&log).map_err(failed)?);
         let mut node = Self(command.spawn().map_err(|error| Trouble::about("run", program, &error))?);
         let said = node.0.stdout.take();
         let mut found: [Option<String>; N] = std::array::from_fn(|_| None);
@@ -63,6 +66,12 @@ impl Node {
     pub fn id(&self) -> u32 {
         self.0.id()
     }
+}
+
+/// The release program that was built with this one.
+pub fn beside() -> Result<PathBuf, Trouble> {
+    let own = std::env::current_exe().map_err(|error| Trouble(format!("cannot find this program: {error}")))?;
+    Ok(own.with_file_name("nuthatch"))
 }
 
 /// Writes a file in the work directory.
