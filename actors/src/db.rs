@@ -52,17 +52,7 @@ impl Db {
     /// Opens a database of the node, creating it empty, and checks all of it.
     pub async fn open(env: &Env, what: What) -> Result<Self, Failure> {
         let disk = env.disk.clone();
-        let open = move || {
-            let backend = disk.file(what.name).map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => Failure::retry(format!(
-                    "{} in {} is in use: another nuthatch process works on this data directory",
-                    what.name,
-                    disk.place()
-                )),
-                _ => small_file::failure("open", &*disk, &error),
-            })?;
-            open(backend).map_err(|error| what.failure(&disk.place(), &error))
-        };
+        let open = move || what.open_or_create(&*disk);
         let database = run_blocking(&*env.blocking, open).await?;
         Ok(Self { what, disk: env.disk.clone(), blocking: env.blocking.clone(), database: Arc::new(database) })
     }
@@ -90,6 +80,35 @@ impl Db {
 }
 
 impl What {
+    /// Opens the database, or makes it. Until it is made there is a second file that says
+    /// so: redb takes several steps to make one, and to it what a crash left between them is
+    /// no database at all. Without that second file, such a thing is damage.
+    fn open_or_create(self, disk: &dyn Disk) -> Result<Guarded, Failure> {
+        let failed = |error: io::Error| small_file::failure("open", disk, &error);
+        let unmade = format!("{}.unmade", self.name);
+        let file = disk.file(self.name).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Failure::retry(format!(
+                "{} in {} is in use: another nuthatch process works on this data directory",
+                self.name,
+                disk.place()
+            )),
+            _ => failed(error),
+        })?;
+        let was_left = disk.exists(&unmade).map_err(failed)?;
+        let is_new = was_left || file.len().map_err(failed)? == 0;
+        if is_new {
+            if was_left {
+                probe::sometimes("a database that a crash left unmade is made");
+            }
+            disk.replace(&unmade, &[]).and_then(|()| file.set_len(0)).map_err(failed)?;
+        }
+        let database = open(file).map_err(|error| self.failure(&disk.place(), &error))?;
+        if is_new {
+            disk.remove(&unmade).map_err(failed)?;
+        }
+        Ok(database)
+    }
+
     fn failure(&self, place: &str, error: &redb::Error) -> Failure {
         let Self { name, remedy } = self;
         match error {

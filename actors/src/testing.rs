@@ -54,8 +54,7 @@ impl StorageBackend for Memory {
     }
 }
 
-/// Files that are written in place; there are no others. One that is open is opened by
-/// nobody else.
+/// Files in memory. One that is open is opened by nobody else.
 #[derive(Default)]
 pub struct MemoryDisk(Mutex<BTreeMap<String, Memory>>);
 
@@ -88,11 +87,13 @@ impl Disk for MemoryDisk {
     fn exists(&self, name: &str) -> io::Result<bool> {
         Ok(self.0.lock().unwrap().contains_key(name))
     }
-    fn read(&self, _: &str) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let files = self.0.lock().unwrap();
+        Ok(files.get(name).ok_or(io::ErrorKind::NotFound)?.bytes().clone())
     }
-    fn replace(&self, _: &str, _: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.set(name, bytes);
+        Ok(())
     }
     fn remove(&self, name: &str) -> io::Result<()> {
         self.0.lock().unwrap().remove(name);

@@ -55,6 +55,7 @@ pub const PATHS: &[&str] = &[
     "index segments are merged",
     "segments are published under a claim that has ended",
     "what a crash left of a ledger's snapshot is removed",
+    "a database that a crash left unmade is made",
 ];
 
 /// Records that an interesting path was taken. `name` is one of `PATHS`.

@@ -1,11 +1,19 @@
-use std::{collections::BTreeMap, sync::Once};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Once,
+        atomic::{AtomicI32, Ordering},
+    },
+};
 
 use proptest::prelude::*;
 use protocol::failure::Code;
 use redb::{ReadableTable, TableDefinition};
 
+use env::disk::{Guard, Mark, Room};
+
 use super::*;
-use crate::testing::Memory;
+use crate::testing::{Memory, MemoryDisk};
 
 const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 /// Transactions in the database that is damaged, and rows in each.
@@ -150,6 +158,106 @@ fn a_damaged_file_is_named_with_what_to_do() {
     let failure = what.failure("/var/lib/nuthatch", &full);
     assert_eq!(failure.code, Code::Internal);
     assert!(failure.message.contains("make room"), "{failure}");
+}
+
+/// A disk, and a file of it, that fail for good after some steps: for what uses them, a kill.
+#[derive(Clone)]
+struct Dying {
+    disk: Arc<MemoryDisk>,
+    steps: Arc<AtomicI32>,
+}
+
+impl Dying {
+    fn step(&self) -> io::Result<()> {
+        if self.steps.fetch_sub(1, Ordering::Relaxed) > 0 { Ok(()) } else { Err(io::Error::other("killed")) }
+    }
+}
+
+impl Disk for Dying {
+    fn file(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        self.step()?;
+        Ok(Box::new(DyingFile { file: self.disk.file(name)?, dying: self.clone() }))
+    }
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        self.disk.exists(name)
+    }
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.disk.read(name)
+    }
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.step()?;
+        self.disk.replace(name, bytes)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.step()?;
+        self.disk.remove(name)
+    }
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Guard>> {
+        self.disk.lock(name)
+    }
+    fn mark(&self, name: &str) -> io::Result<Mark> {
+        self.disk.mark(name)
+    }
+    fn room(&self) -> io::Result<Room> {
+        self.disk.room()
+    }
+    fn place(&self) -> String {
+        self.disk.place()
+    }
+}
+
+struct DyingFile {
+    file: Box<dyn StorageBackend>,
+    dying: Dying,
+}
+
+impl std::fmt::Debug for DyingFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+impl StorageBackend for DyingFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.dying.step()?;
+        self.file.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.dying.step()?;
+        self.file.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.dying.step()?;
+        self.file.write(offset, data)
+    }
+}
+
+#[test]
+fn a_database_is_made_whenever_its_maker_was_killed() {
+    hush();
+    let what = What { name: "nuts", remedy: "look for them" };
+    let disk = Arc::new(MemoryDisk::default());
+    // However often it is killed, and wherever.
+    let kills = (0..).take_while(|steps| {
+        let dying = Dying { disk: disk.clone(), steps: Arc::new(AtomicI32::new(*steps)) };
+        let made = what
+            .open_or_create(&dying)
+            .and_then(|database| commit(&database, 0).map_err(|error| what.failure("memory", &error)));
+        if let Err(failure) = &made {
+            assert_eq!(failure.code, Code::Internal, "after {steps} steps: {failure}");
+        }
+        made.is_err()
+    });
+    assert!(kills.count() > 5);
+    let database = what.open_or_create(&*disk).unwrap();
+    assert_eq!(rows(&database).unwrap().len() as u64, ROWS_PER_COMMIT);
+    assert_eq!(disk.names(), ["nuts"]);
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl Cluster {
     pub fn restart(&mut self, name: &str) {
         let config = self.fleet.path(&format!("{name}.toml"));
         let (_, node) = self.nodes.iter_mut().find(|(other, _)| other == name).unwrap();
-        node.signal(Signal::KILL);
+        node.kill();
         *node = Node::start(&config, &["listening on ", "key "]);
     }
 

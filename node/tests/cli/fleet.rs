@@ -66,6 +66,11 @@ pub fn run(command: &mut Command) -> Done {
     }
 }
 
+/// What the node of a configuration wrote to its log.
+fn told(config: &Path) -> String {
+    std::fs::read_to_string(config.with_extension("log")).unwrap()
+}
+
 /// A node that runs until it is dropped.
 pub struct Node {
     child: Child,
@@ -86,7 +91,7 @@ impl Node {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let said = words.iter().map(|word| {
-            let line = lines.next().expect("the node ended at once").unwrap();
+            let line = lines.next().unwrap_or_else(|| panic!("the node ended: {}", told(config))).unwrap();
             line.strip_prefix(word).unwrap_or_else(|| panic!("{line:?}")).trim().to_owned()
         });
         Self { said: said.collect(), child }
@@ -99,12 +104,17 @@ impl Node {
     pub fn wait(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
+
+    /// Kills it; when this returns it holds nothing any more.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
