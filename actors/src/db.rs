@@ -13,7 +13,10 @@ use std::{
     cell::Cell,
     io,
     panic::{self, AssertUnwindSafe},
-    sync::Arc,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use env::{Blocking, Disk, Env, run_blocking};
@@ -42,40 +45,81 @@ pub struct What {
 /// An open database. Clones share it.
 #[derive(Clone)]
 pub struct Db {
-    what: What,
-    disk: Arc<dyn Disk>,
     blocking: Arc<dyn Blocking>,
-    database: Arc<Guarded>,
+    file: Arc<DbFile>,
 }
 
 impl Db {
     /// Opens a database of the node, creating it empty, and checks all of it.
     pub async fn open(env: &Env, what: What) -> Result<Self, Failure> {
         let disk = env.disk.clone();
-        let open = move || what.open_or_create(&*disk);
-        let database = run_blocking(&*env.blocking, open).await?;
-        Ok(Self { what, disk: env.disk.clone(), blocking: env.blocking.clone(), database: Arc::new(database) })
+        let file = run_blocking(&*env.blocking, move || DbFile::open(disk, what)).await?;
+        Ok(Self { blocking: env.blocking.clone(), file: Arc::new(file) })
     }
 
     /// Reads, here and now.
     pub fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Io<T>) -> Io<T> {
-        self.database.read(work)
+        self.file.database().read(work)
     }
 
     /// Runs one write transaction, off the asynchronous threads. Durable when this
-    /// returns, unless `durability` says otherwise.
+    /// returns, unless `durability` says otherwise. After a failure of the disk, a full one
+    /// above all, the next one opens the file again.
     pub async fn write<T, F>(&self, durability: Durability, work: F) -> Io<T>
     where
         T: Send + 'static,
         F: FnOnce(&WriteTransaction) -> Io<T> + Send + 'static,
     {
-        let database = self.database.clone();
-        run_blocking(&*self.blocking, move || database.write(durability, work)).await
+        let file = self.file.clone();
+        run_blocking(&*self.blocking, move || file.write(durability, work)).await
     }
 
     /// A failure of this database, for a person.
     pub fn failure(&self, error: &redb::Error) -> Failure {
-        self.what.failure(&self.disk.place(), error)
+        self.file.what.failure(&self.file.disk.place(), error)
+    }
+}
+
+/// What clones share. Blocks.
+struct DbFile {
+    what: What,
+    disk: Arc<dyn Disk>,
+    database: RwLock<Guarded>,
+    /// Whether the disk failed a write: redb then refuses all others.
+    has_failed: AtomicBool,
+}
+
+impl DbFile {
+    fn open(disk: Arc<dyn Disk>, what: What) -> Result<Self, Failure> {
+        let database = RwLock::new(what.open_or_create(&*disk)?);
+        Ok(Self { what, disk, database, has_failed: AtomicBool::new(false) })
+    }
+
+    fn database(&self) -> RwLockReadGuard<'_, Guarded> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write<T>(&self, durability: Durability, work: impl FnOnce(&WriteTransaction) -> Io<T>) -> Io<T> {
+        if self.has_failed.load(Ordering::Acquire) {
+            self.open_again()?;
+        }
+        let done = self.database().write(durability, work);
+        if matches!(done, Err(redb::Error::Io(_) | redb::Error::PreviousIo)) {
+            self.has_failed.store(true, Ordering::Release);
+        }
+        done
+    }
+
+    fn open_again(&self) -> Io<()> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if self.has_failed.load(Ordering::Acquire) {
+            // A file is opened once at a time.
+            *database = Guarded(None);
+            *database = open(self.disk.file(self.what.name)?)?;
+            self.has_failed.store(false, Ordering::Release);
+            probe::sometimes("a database that a full disk stopped goes on");
+        }
+        Ok(())
     }
 }
 

@@ -56,6 +56,8 @@ pub const PATHS: &[&str] = &[
     "segments are published under a claim that has ended",
     "what a crash left of a ledger's snapshot is removed",
     "a database that a crash left unmade is made",
+    "entries travel for longer than a heartbeat interval",
+    "a database that a full disk stopped goes on",
 ];
 
 /// Records that an interesting path was taken. `name` is one of `PATHS`.

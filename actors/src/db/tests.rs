@@ -261,6 +261,28 @@ fn a_database_is_made_whenever_its_maker_was_killed() {
 }
 
 #[test]
+fn a_database_goes_on_when_there_is_room_again() {
+    let what = What { name: "nuts", remedy: "look for them" };
+    let steps = Arc::new(AtomicI32::new(i32::MAX));
+    let file = DbFile::open(Arc::new(Dying { disk: Arc::default(), steps: steps.clone() }), what).unwrap();
+    let put = |key: u64| {
+        file.write(Durability::Immediate, |transaction| {
+            transaction.open_table(ROWS)?.insert(key, value(key).as_slice())?;
+            Ok(())
+        })
+    };
+    put(0).unwrap();
+    steps.store(0, Ordering::Relaxed);
+    for key in 1..4 {
+        assert!(matches!(put(key), Err(redb::Error::Io(_))));
+    }
+    steps.store(i32::MAX, Ordering::Relaxed);
+    put(4).unwrap();
+    let left: Vec<u64> = rows(&file.database()).unwrap().into_keys().collect();
+    assert_eq!(left, [0, 4]);
+}
+
+#[test]
 fn a_panic_ends_the_operation_only() {
     let memory = Memory::default();
     let database = open(Box::new(memory.clone())).unwrap();

@@ -56,6 +56,10 @@ const ELECTION_MS: std::ops::Range<u64> = 900..1500;
 const ENTRIES_PER_SNAPSHOT: u64 = 2_000;
 /// Entries kept behind a snapshot for a voter that lags a little.
 const ENTRIES_KEPT: u64 = 500;
+/// A snapshot goes in parts of this size, each of which has this long: a link of a megabit a
+/// second is enough.
+const SNAPSHOT_PART_BYTES: u64 = 1 << 20;
+const SNAPSHOT_PART_MS: u64 = 12_000;
 /// Entries in one message of replication: together they fit in a frame.
 const ENTRIES_PER_MESSAGE: u64 = 8;
 /// How long a proposal is tried: several elections.
@@ -131,11 +135,11 @@ impl Log {
             heartbeat_interval: HEARTBEAT_MS,
             election_timeout_min: ELECTION_MS.start,
             election_timeout_max: ELECTION_MS.end,
-            install_snapshot_timeout: 3_000,
+            install_snapshot_timeout: SNAPSHOT_PART_MS,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(entries_per_snapshot),
             max_in_snapshot_log_to_keep: entries_kept,
             max_payload_entries: ENTRIES_PER_MESSAGE,
-            snapshot_max_chunk_size: limits::FRAME_BYTES_MAX as u64 / 2,
+            snapshot_max_chunk_size: SNAPSHOT_PART_BYTES,
             ..Config::default()
         };
         let config = Arc::new(config.validate().map_err(|error| refuse(&error))?);

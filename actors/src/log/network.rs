@@ -1,4 +1,9 @@
 //! The log's replication over QUIC.
+//!
+//! openraft gives up a message after one heartbeat interval and sends it anew. Over a link
+//! on which it takes longer than that, none would ever arrive; so a message with entries
+//! travels on, and whoever asks for it again waits for the one that is under way. Heartbeats
+//! beside it tell that both sides live.
 
 use std::time::Duration;
 
@@ -13,6 +18,7 @@ use openraft::{
 };
 use protocol::{codec, failure::Failure, ids::NodeId, wire, wire::Promise};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::task::JoinSet;
 
 use super::{
     level::Mark,
@@ -23,6 +29,9 @@ use crate::net::Peers;
 
 /// How long replication waits after a peer was unreachable.
 const BACKOFF: Duration = Duration::from_millis(200);
+/// How long a message with entries may travel: the largest one, over a link of two megabits
+/// a second.
+const TRANSFER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A message of replication, with openraft's types in it. Before it goes a byte: the level
 /// of the sender's log, without which nobody knows whether it can be read.
@@ -47,19 +56,57 @@ pub struct Network {
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Voter;
     async fn new_client(&mut self, target: u64, member: &Member) -> Voter {
-        Voter { network: self.clone(), target, member: member.clone() }
+        Voter { route: Route { network: self.clone(), target, member: member.clone() }, transfer: None }
     }
 }
 
 /// One voter, as another sees it.
 pub struct Voter {
+    route: Route,
+    transfer: Option<Transfer>,
+}
+
+/// The way to a voter.
+#[derive(Clone)]
+struct Route {
     network: Network,
     target: u64,
     member: Member,
 }
 
-impl Voter {
-    async fn send<T, E>(&self, message: &Message, option: &RPCOption) -> Result<T, RPCError<u64, Member, E>>
+type Appended = Result<AppendEntriesResponse<u64>, RPCError<u64, Member, RaftError<u64>>>;
+
+/// Entries on their way to a voter. Dropping it calls them back.
+struct Transfer {
+    vote: openraft::Vote<u64>,
+    prev: Option<LogId>,
+    last: Option<LogId>,
+    /// The one task that sends them.
+    task: JoinSet<Appended>,
+}
+
+impl Transfer {
+    /// Whether this is what is to be sent, or the beginning of it.
+    fn begins(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
+        let has_last = || request.entries.iter().any(|entry| Some(entry.log_id) == self.last);
+        self.vote == request.vote && self.prev == request.prev_log_id && has_last()
+    }
+
+    /// What became of it. May be asked again if this future is dropped.
+    async fn answer(&mut self) -> Appended {
+        match self.task.join_next().await {
+            Some(Ok(answer)) => answer,
+            _ => Err(unreachable(&Failure::retry("the sending of entries was ended"))),
+        }
+    }
+}
+
+fn unreachable<E: std::error::Error>(failure: &Failure) -> RPCError<u64, Member, E> {
+    RPCError::Unreachable(Unreachable::new(failure))
+}
+
+impl Route {
+    async fn send<T, E>(&self, message: &Message, patience: Duration) -> Result<T, RPCError<u64, Member, E>>
     where
         T: DeserializeOwned,
         E: DeserializeOwned + std::error::Error,
@@ -69,27 +116,20 @@ impl Voter {
         let mut bytes = vec![mark.get()];
         bytes.extend(codec::encode(message));
         let call = wire::Raft { to: self.target, message: bytes };
-        let met = memory.meet(peers, self.member.node).await;
-        met.map_err(|failure| RPCError::Unreachable(Unreachable::new(&failure)))?;
-        // Before openraft drops the future at its hard limit, so that silence is counted.
-        let answer = peers.call(self.member.node, call, option.soft_ttl()).await;
-        let bytes = answer.map_err(|failure| RPCError::Unreachable(Unreachable::new(&failure)))?;
+        memory.meet(peers, self.member.node).await.map_err(|failure| unreachable(&failure))?;
+        let answer = peers.call(self.member.node, call, patience).await;
+        let bytes = answer.map_err(|failure| unreachable(&failure))?;
         match codec::decode::<Result<T, E>>("replication reply", &bytes) {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(RPCError::RemoteError(RemoteError::new(self.target, error))),
             Err(error) => Err(RPCError::Network(NetworkError::new(&error))),
         }
     }
-}
 
-impl RaftNetwork<TypeConfig> for Voter {
-    async fn append_entries(
-        &mut self,
-        request: AppendEntriesRequest<TypeConfig>,
-        option: RPCOption,
-    ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, Member, RaftError<u64>>> {
+    /// Sends entries, and takes down what the voter has promised by taking them.
+    async fn append(&self, request: AppendEntriesRequest<TypeConfig>, patience: Duration) -> Appended {
         let sent = promised(&request.vote, last_of(&request));
-        let answer = self.send(&Message::Append(request), &option).await?;
+        let answer = self.send(&Message::Append(request), patience).await?;
         match answer {
             AppendEntriesResponse::Success => self.network.memory.note(self.target, sent),
             AppendEntriesResponse::PartialSuccess(Some(matched)) => {
@@ -100,6 +140,58 @@ impl RaftNetwork<TypeConfig> for Voter {
         Ok(answer)
     }
 
+    fn transfer(&self, request: AppendEntriesRequest<TypeConfig>) -> Transfer {
+        let (vote, prev, last) = (request.vote, request.prev_log_id, last_of(&request));
+        let (route, mut task) = (self.clone(), JoinSet::new());
+        task.spawn(async move { route.append(request, TRANSFER_PATIENCE).await });
+        Transfer { vote, prev, last, task }
+    }
+}
+
+impl RaftNetwork<TypeConfig> for Voter {
+    async fn append_entries(&mut self, request: AppendEntriesRequest<TypeConfig>, option: RPCOption) -> Appended {
+        // All that waits here ends before openraft drops the future at its hard limit, so that
+        // silence is counted.
+        let patience = option.soft_ttl();
+        if request.entries.is_empty() {
+            return self.route.append(request, patience).await;
+        }
+        let under_way = self.transfer.take().filter(|transfer| transfer.begins(&request));
+        let (vote, prev_log_id, last) = (request.vote, request.prev_log_id, last_of(&request));
+        let heartbeat = under_way.is_some().then(|| {
+            probe::sometimes("entries travel for longer than a heartbeat interval");
+            AppendEntriesRequest { vote, prev_log_id, leader_commit: request.leader_commit, entries: Vec::new() }
+        });
+        let transfer = self.transfer.insert(under_way.unwrap_or_else(|| self.route.transfer(request)));
+        let lives = async {
+            let late = tokio::time::timeout(patience, std::future::pending::<()>());
+            let Some(heartbeat) = heartbeat else {
+                let _ = late.await;
+                return Err(unreachable(&Failure::retry(format!("no reply to entries within {patience:?}"))));
+            };
+            tokio::join!(self.route.append(heartbeat, patience), late).0
+        };
+        let answer = tokio::select! {
+            biased;
+            arrived = transfer.answer() => match arrived {
+                // More may be asked for by now than what was under way.
+                Ok(AppendEntriesResponse::Success) if transfer.last != last => {
+                    Ok(AppendEntriesResponse::PartialSuccess(transfer.last))
+                }
+                answer => answer,
+            },
+            lives = lives => match lives {
+                Ok(AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)) => {
+                    return Ok(AppendEntriesResponse::PartialSuccess(prev_log_id));
+                }
+                Err(failed) => return Err(failed),
+                answer => answer,
+            },
+        };
+        self.transfer = None;
+        answer
+    }
+
     async fn install_snapshot(
         &mut self,
         request: InstallSnapshotRequest<TypeConfig>,
@@ -107,9 +199,10 @@ impl RaftNetwork<TypeConfig> for Voter {
     ) -> Result<InstallSnapshotResponse<u64>, RPCError<u64, Member, RaftError<u64, InstallSnapshotError>>> {
         let sent = request.done.then(|| promised(&request.vote, request.meta.last_log_id));
         let vote = request.vote;
-        let answer: InstallSnapshotResponse<u64> = self.send(&Message::Snapshot(request), &option).await?;
+        let answer: InstallSnapshotResponse<u64> =
+            self.route.send(&Message::Snapshot(request), option.soft_ttl()).await?;
         if let Some(sent) = sent.filter(|_| answer.vote == vote) {
-            self.network.memory.note(self.target, sent);
+            self.route.network.memory.note(self.route.target, sent);
         }
         Ok(answer)
     }
@@ -120,9 +213,9 @@ impl RaftNetwork<TypeConfig> for Voter {
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RPCError<u64, Member, RaftError<u64>>> {
         let vote = request.vote;
-        let answer: VoteResponse<u64> = self.send(&Message::Vote(request), &option).await?;
+        let answer: VoteResponse<u64> = self.route.send(&Message::Vote(request), option.soft_ttl()).await?;
         if answer.vote_granted {
-            self.network.memory.note(self.target, promised(&vote, None));
+            self.route.network.memory.note(self.route.target, promised(&vote, None));
         }
         Ok(answer)
     }
