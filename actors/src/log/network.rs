@@ -163,11 +163,12 @@ impl RaftNetwork<TypeConfig> for Voter {
             AppendEntriesRequest { vote, prev_log_id, leader_commit: request.leader_commit, entries: Vec::new() }
         });
         let transfer = self.transfer.insert(under_way.unwrap_or_else(|| self.route.transfer(request)));
+        let slow = || unreachable(&Failure::retry(format!("no reply to entries within {patience:?}")));
         let lives = async {
             let late = tokio::time::timeout(patience, std::future::pending::<()>());
             let Some(heartbeat) = heartbeat else {
                 let _ = late.await;
-                return Err(unreachable(&Failure::retry(format!("no reply to entries within {patience:?}"))));
+                return Err(slow());
             };
             tokio::join!(self.route.append(heartbeat, patience), late).0
         };
@@ -182,7 +183,9 @@ impl RaftNetwork<TypeConfig> for Voter {
             },
             lives = lives => match lives {
                 Ok(AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)) => {
-                    return Ok(AppendEntriesResponse::PartialSuccess(prev_log_id));
+                    // openraft knows no success with nothing.
+                    let nothing_new = AppendEntriesResponse::PartialSuccess(prev_log_id);
+                    return prev_log_id.map(|_| nothing_new).ok_or_else(slow);
                 }
                 Err(failed) => return Err(failed),
                 answer => answer,

@@ -6,7 +6,9 @@ use std::{
     process::Command,
 };
 
-use crate::{Trouble, nuthatch::Nuthatch, peers};
+use benches::trouble::Trouble;
+
+use crate::{nuthatch::Nuthatch, peers};
 
 /// A program that may be installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -46,7 +48,7 @@ impl Tool {
 
     /// Makes an empty repository in `work`.
     pub fn open(self, work: &Path, nuthatch: &Path) -> Result<Box<dyn Contender>, Trouble> {
-        fs::create_dir_all(work).map_err(|error| Trouble::file("make", work, &error))?;
+        fs::create_dir_all(work).map_err(|error| Trouble::about("make", work, &error))?;
         Ok(match self {
             Self::Nuthatch => Box::new(Nuthatch::open(work, nuthatch)?),
             Self::Restic => Box::new(peers::restic(work)?),

@@ -26,6 +26,7 @@ use std::{
     process::ExitCode,
 };
 
+use benches::{node::beside, trouble::Trouble};
 use clap::Parser;
 use serde_json::{Value, json};
 
@@ -103,16 +104,6 @@ fn scale(text: &str) -> Result<f64, String> {
     if (0.005..=100.0).contains(&scale) { Ok(scale) } else { Err("a scale lies between 0.005 and 100".into()) }
 }
 
-/// Why there is no comparison.
-#[derive(Debug)]
-pub struct Trouble(pub String);
-
-impl Trouble {
-    fn file(verb: &str, path: &Path, error: &io::Error) -> Self {
-        Self(format!("cannot {verb} {}: {error}", path.display()))
-    }
-}
-
 fn main() -> ExitCode {
     match compare(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -172,7 +163,7 @@ fn rounds(arguments: &Arguments, tools: &[Tool], nuthatch: &Path) -> Result<Vec<
         for part in &arguments.parts {
             let made = fs::create_dir_all(&parent)
                 .and_then(|()| tempfile::Builder::new().prefix("nuthatch-compare-").tempdir_in(&parent));
-            let work = made.map_err(|error| Trouble::file("work in", &parent, &error))?;
+            let work = made.map_err(|error| Trouble::about("work in", &parent, &error))?;
             let mut tools = tools.to_vec();
             if !tools.is_empty() {
                 let first = turn % tools.len();
@@ -196,12 +187,6 @@ fn rounds(arguments: &Arguments, tools: &[Tool], nuthatch: &Path) -> Result<Vec<
         }
     }
     Ok(all)
-}
-
-/// The program that was built with this one.
-fn beside() -> Result<PathBuf, Trouble> {
-    let own = std::env::current_exe().map_err(|error| Trouble(format!("cannot find this program: {error}")))?;
-    Ok(own.with_file_name("nuthatch"))
 }
 
 #[cfg(test)]

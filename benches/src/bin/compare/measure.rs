@@ -13,7 +13,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::Trouble;
+use benches::trouble::Trouble;
 
 /// Lines of a failed command's output that are shown.
 const LOG_LINES: usize = 5;

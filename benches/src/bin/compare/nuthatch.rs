@@ -4,35 +4,25 @@
 //! Invariant: however it ends, none of its processes outlives it.
 
 use std::{
-    fs::{self, File},
-    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
-use crate::{Trouble, contender::Contender, measure};
+use benches::{
+    node::{Node, write},
+    trouble::Trouble,
+};
+
+use crate::{contender::Contender, measure};
 
 /// The fewest that survive the loss of one.
 const ORCHESTRATORS: [&str; 3] = ["a", "b", "c"];
-/// Lines that a node may say before the one that is waited for.
-const LINES_MAX: usize = 100;
 
 /// A cluster, and one client of it.
 pub struct Nuthatch {
     program: PathBuf,
     work: PathBuf,
     nodes: Vec<Node>,
-}
-
-/// A node that runs; it ends with this value.
-struct Node(Child);
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 impl Nuthatch {
@@ -45,9 +35,9 @@ impl Nuthatch {
             let [address, key] = cluster.node(&format!("orchestrator-{name}"), roles, ["listening on ", "key "])?;
             adopted.push(format!("{name}={address}#{key}"));
         }
-        cluster.write("access-key", "benchmark-access")?;
-        cluster.write("secret-key", "benchmark-secret-0123456789abcdef")?;
-        cluster.write("passphrase", "benchmark")?;
+        write(work, "access-key", "benchmark-access")?;
+        write(work, "secret-key", "benchmark-secret-0123456789abcdef")?;
+        write(work, "passphrase", "benchmark")?;
         let storage = format!(
             "roles = [\"storage\"]\n[storage]\nlisten = \"127.0.0.1:0\"\nbucket = \"bench\"\ndir = {:?}\naccess_key_file = {:?}\nsecret_key_file = {:?}\n",
             cluster.stored(),
@@ -77,36 +67,11 @@ impl Nuthatch {
         self.work.join(name)
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<(), Trouble> {
-        let path = self.path(name);
-        fs::write(&path, text).map_err(|error| Trouble::file("write", &path, &error))
-    }
-
-    /// Starts a node, and waits until it has said a line that starts with each of
-    /// `words`. Returns what follows them.
+    /// Starts a node, and returns what follows each of `words` in what it says.
     fn node<const N: usize>(&mut self, name: &str, roles: &str, words: [&str; N]) -> Result<[String; N], Trouble> {
-        self.write(&format!("{name}.toml"), &format!("data_dir = {:?}\n{roles}", self.path(name)))?;
-        let log = self.path(&format!("{name}.log"));
-        let failed = |error| Trouble::file("start the node of", &log, &error);
-        let mut command = Command::new(&self.program);
-        command.args(["node", "run", "--with-parent", "--config"]).arg(self.path(&format!("{name}.toml")));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log).map_err(failed)?);
-        let mut child = command.spawn().map_err(failed)?;
-        let said = child.stdout.take();
-        self.nodes.push(Node(child));
-        let mut found: [Option<String>; N] = std::array::from_fn(|_| None);
-        for line in said.into_iter().flat_map(|said| BufReader::new(said).lines()).take(LINES_MAX) {
-            let line = line.map_err(failed)?;
-            for (word, found) in words.iter().zip(&mut found) {
-                if let Some(rest) = line.strip_prefix(word) {
-                    *found = Some(rest.trim().to_owned());
-                }
-            }
-            if found.iter().all(Option::is_some) {
-                return Ok(found.map(Option::unwrap_or_default));
-            }
-        }
-        Err(Trouble(format!("the node {name} ended at once: see {}", log.display())))
+        let (node, said) = Node::start(&self.program, &self.work, name, roles, words)?;
+        self.nodes.push(node);
+        Ok(said)
     }
 
     fn operator(&self, words: &[&str]) -> Result<(), Trouble> {

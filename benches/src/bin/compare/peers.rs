@@ -6,7 +6,9 @@ use std::{
     process::Command,
 };
 
-use crate::{Trouble, contender::Contender, measure};
+use benches::trouble::Trouble;
+
+use crate::{contender::Contender, measure};
 
 const PASSWORD: &str = "benchmark";
 
@@ -90,7 +92,7 @@ fn words_of(line: &str) -> Vec<String> {
 impl Peer {
     fn initialised(self, init: &[String]) -> Result<Self, Trouble> {
         let repository = self.stored();
-        fs::create_dir_all(&repository).map_err(|error| Trouble::file("make", &repository, &error))?;
+        fs::create_dir_all(&repository).map_err(|error| Trouble::about("make", &repository, &error))?;
         measure::run(self.command(init), &self.work.join("init.log"))?;
         Ok(self)
     }

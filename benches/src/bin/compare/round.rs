@@ -14,10 +14,10 @@ use std::{
     process::Command,
 };
 
+use benches::trouble::Trouble;
 use serde::Serialize;
 
 use crate::{
-    Trouble,
     contender::{Contender, Tool},
     corpus::{self, Part},
     measure::{self, Standing, Usage},
@@ -96,7 +96,7 @@ impl Round<'_> {
     /// done. At the end all files are still there, empty.
     pub fn run(&self, told: &mut dyn FnMut(&Taken)) -> Result<Vec<Taken>, Trouble> {
         let source = self.work.join("source");
-        let at_source = |error| Trouble::file("make the corpus", &source, &error);
+        let at_source = |error| Trouble::about("make the corpus", &source, &error);
         corpus::make(self.part, &source, self.seed, self.scale).map_err(at_source)?;
         let opened = self.tools.iter().map(|tool| {
             let contender = tool.open(&self.work.join(tool.name()), self.nuthatch)?;
@@ -147,7 +147,7 @@ impl Round<'_> {
         let mut servers = measure::standing(&contender.servers());
         servers.cpu_seconds -= before.cpu_seconds;
         let stored = contender.stored();
-        let stored_bytes = tree::bytes(&stored).map_err(|error| Trouble::file("look at", &stored, &error))?;
+        let stored_bytes = tree::bytes(&stored).map_err(|error| Trouble::about("look at", &stored, &error))?;
         Ok(Taken { seed: self.seed, part: self.part.to_string(), who, phase, usage, servers, stored_bytes })
     }
 
@@ -159,7 +159,7 @@ impl Round<'_> {
         command.arg("-a").arg(source).arg(target.join("copy"));
         measure::settle(false);
         let usage = measure::run(command, &self.work.join("cp.log"))?;
-        let copied = tree::bytes(&target).map_err(|error| Trouble::file("look at", &target, &error))?;
+        let copied = tree::bytes(&target).map_err(|error| Trouble::about("look at", &target, &error))?;
         empty(&target)?;
         Ok(Taken {
             seed: self.seed,
@@ -174,7 +174,7 @@ impl Round<'_> {
 
     fn target(&self, who: &str) -> Result<PathBuf, Trouble> {
         let target = self.work.join(format!("restored-{who}"));
-        fs::create_dir(&target).map_err(|error| Trouble::file("make", &target, &error))?;
+        fs::create_dir(&target).map_err(|error| Trouble::about("make", &target, &error))?;
         Ok(target)
     }
 
@@ -184,11 +184,11 @@ impl Round<'_> {
             Ok(Some(difference)) => {
                 Err(Trouble(format!("what {who} restored is not what was backed up: {difference}")))
             }
-            Err(error) => Err(Trouble::file("compare what was restored in", restored, &error)),
+            Err(error) => Err(Trouble::about("compare what was restored in", restored, &error)),
         }
     }
 }
 
 fn empty(path: &Path) -> Result<(), Trouble> {
-    tree::empty(path).map_err(|error| Trouble::file("empty", path, &error))
+    tree::empty(path).map_err(|error| Trouble::about("empty", path, &error))
 }

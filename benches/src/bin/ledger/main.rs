@@ -16,13 +16,10 @@ mod measure;
 mod operator;
 mod report;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use benches::{node::beside, trouble::Trouble};
+use benches::setting::Setting;
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
-
-use self::report::Report;
 
 /// Begin a cluster again from the backup of a large ledger.
 ///
@@ -30,6 +27,7 @@ use self::report::Report;
 /// data in a temporary directory. A small cluster is founded, and its ledger's backup is
 /// written anew with clients and snapshots that never were; then its orchestrators are lost,
 /// `nuthatch cluster rebuild` makes three others of that backup, and these are put to work.
+/// A million snapshots take 3 GiB there.
 ///
 /// All of them share this machine's cores: figures of time are those of everything together.
 #[derive(Debug, Parser)]
@@ -51,50 +49,11 @@ struct Arguments {
     /// After how many minutes one step counts as failed.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     minutes: u64,
-    /// The program of this project. Default: the one that was built with this one.
-    #[arg(long, value_name = "FILE")]
-    nuthatch: Option<PathBuf>,
-    /// Where the cluster's data lies meanwhile: for a million snapshots, 3 GiB. Default: a new temporary directory.
-    #[arg(long, value_name = "DIR")]
-    work_dir: Option<PathBuf>,
-    /// Leave the data there.
-    #[arg(long)]
-    keep: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    setting: Setting,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(report) if arguments.json => println!("{}", report.json()),
-        Ok(report) => println!("{}", report.text()),
-        Err(Trouble(text)) => {
-            eprintln!("ledger: {text}");
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
-}
-
-fn run(arguments: &Arguments) -> Result<Report, Trouble> {
-    let nuthatch = arguments.nuthatch.clone().map_or_else(beside, Ok)?;
-    let parent = arguments.work_dir.clone().unwrap_or_else(std::env::temp_dir);
-    // Made before, and so removed after, everything that works in it.
-    let mut work = std::fs::create_dir_all(&parent)
-        .and_then(|()| tempfile::Builder::new().prefix("nuthatch-ledger-").tempdir_in(&parent))
-        .map_err(|error| Trouble::about("work in", &parent, &error))?;
-    work.disable_cleanup(arguments.keep);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Trouble(format!("cannot start threads: {error}")))?;
-    runtime.block_on(async {
-        let listen = |kind| signal(kind).map_err(|error| Trouble(format!("cannot listen for signals: {error}")));
-        let (mut interrupted, mut told) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-        tokio::select! {
-            measured = measure::measure(arguments, &nuthatch, work.path()) => measured,
-            _ = interrupted.recv() => Err(Trouble("interrupted: everything is ended and removed".into())),
-            _ = told.recv() => Err(Trouble("told to stop: everything is ended and removed".into())),
-        }
-    })
+    arguments.setting.run("ledger", async |nuthatch, work| measure::measure(&arguments, nuthatch, work).await)
 }

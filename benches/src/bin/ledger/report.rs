@@ -1,8 +1,12 @@
 //! What came of it: one table, or one object.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::{Display, Write as _},
+    time::Duration,
+};
 
-use serde_json::{Value, json};
+use benches::setting;
+use serde_json::json;
 
 /// One step.
 #[derive(Debug, Clone, Copy)]
@@ -54,9 +58,10 @@ impl Report {
     fn items_a_second(&self) -> f64 {
         (self.clients + self.snapshots) as f64 / self.rebuild.took.as_secs_f64()
     }
+}
 
-    /// For a person.
-    pub fn text(&self) -> String {
+impl setting::Report for Report {
+    fn text(&self) -> impl Display {
         let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
         let secs = |step: &Step| format!("{:.2} s", step.took.as_secs_f64());
         let rows = [
@@ -89,8 +94,8 @@ impl Report {
         })
     }
 
-    /// For a program. Times in milliseconds, memory in bytes.
-    pub fn json(&self) -> Value {
+    /// Times in milliseconds, memory in bytes.
+    fn json(&self) -> impl Display {
         let ms = |step: &Step| step.took.as_secs_f64() * 1000.0;
         json!({
             "clients": self.clients,

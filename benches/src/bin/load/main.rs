@@ -17,19 +17,18 @@ mod fleet;
 mod report;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use benches::{
-    node::beside,
     process::{self, Reading, read_all},
+    setting::Setting,
     trouble::Trouble,
 };
 use clap::Parser;
 use protocol::limits;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     cluster::Cluster,
@@ -80,55 +79,20 @@ struct Arguments {
     /// Which fleet: the same has the same keys.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The program of this project. Default: the one that was built with this one.
-    #[arg(long, value_name = "FILE")]
-    nuthatch: Option<PathBuf>,
-    /// Where the cluster's data lies meanwhile. Default: a new temporary directory.
-    #[arg(long, value_name = "DIR")]
-    work_dir: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    setting: Setting,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(report) if arguments.json => println!("{}", report.json()),
-        Ok(report) => println!("{}", report.text()),
-        Err(Trouble(text)) => {
-            eprintln!("load: {text}");
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+    arguments.setting.run("load", async |nuthatch, work| measure(&arguments, nuthatch, work).await)
 }
 
-fn run(arguments: &Arguments) -> Result<Report, Trouble> {
+async fn measure(arguments: &Arguments, nuthatch: &Path, work: &Path) -> Result<Report, Trouble> {
     if arguments.live > arguments.enrolled {
         return Err(Trouble("only clients that are enrolled can be live: raise --enrolled".into()));
     }
     process::raise_descriptors(u64::from(arguments.live + arguments.joining))?;
-    let nuthatch = arguments.nuthatch.clone().map_or_else(beside, Ok)?;
-    let parent = arguments.work_dir.clone().unwrap_or_else(std::env::temp_dir);
-    // Made before, and so removed after, everything that works in it.
-    let work = std::fs::create_dir_all(&parent)
-        .and_then(|()| tempfile::Builder::new().prefix("nuthatch-load-").tempdir_in(&parent))
-        .map_err(|error| Trouble::about("work in", &parent, &error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Trouble(format!("cannot start threads: {error}")))?;
-    runtime.block_on(async {
-        let listen = |kind| signal(kind).map_err(|error| Trouble(format!("cannot listen for signals: {error}")));
-        let (mut interrupted, mut told) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-        tokio::select! {
-            measured = measure(arguments, &nuthatch, work.path()) => measured,
-            _ = interrupted.recv() => Err(Trouble("interrupted: everything is ended and removed".into())),
-            _ = told.recv() => Err(Trouble("told to stop: everything is ended and removed".into())),
-        }
-    })
-}
-
-async fn measure(arguments: &Arguments, nuthatch: &Path, work: &Path) -> Result<Report, Trouble> {
     eprintln!("starting three orchestrators and a storage in {}", work.display());
     let cluster = Cluster::found(nuthatch, work, arguments.seed, arguments.enrolled).await?;
     let mut fleet = Fleet::new(&cluster.env, arguments.seed, arguments.live);

@@ -1,8 +1,12 @@
 //! What came of it: one table, or one object.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::{Display, Write as _},
+    time::Duration,
+};
 
-use serde_json::{Value, json};
+use benches::setting;
+use serde_json::json;
 
 /// How long one change of policy took to reach the live clients, since it was signed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -104,9 +108,10 @@ impl Report {
         let slowest = self.changes.iter().map(|change| change.all).max();
         slowest.unwrap_or_default().as_secs_f64() * 1000.0
     }
+}
 
-    /// For a person.
-    pub fn text(&self) -> String {
+impl setting::Report for Report {
+    fn text(&self) -> impl Display {
         let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
         let kib = |bytes: f64| format!("{:.1} KiB", bytes / 1024.0);
         let cpu_ms = 1000.0 * self.enrolling_cpu.as_secs_f64() / f64::from(self.enrolled);
@@ -136,8 +141,8 @@ impl Report {
         })
     }
 
-    /// For a program. Times in milliseconds, memory in bytes.
-    pub fn json(&self) -> Value {
+    /// Times in milliseconds, memory in bytes.
+    fn json(&self) -> impl Display {
         json!({
             "asked": self.asked,
             "enrolled": self.enrolled,
