@@ -21,7 +21,7 @@ mod round;
 mod tree;
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };

@@ -111,6 +111,6 @@ impl Contender for Nuthatch {
     }
 
     fn servers(&self) -> Vec<u32> {
-        self.nodes.iter().map(|node| node.0.id()).collect()
+        self.nodes.iter().map(Node::id).collect()
     }
 }
