@@ -20,6 +20,7 @@ use std::{
 };
 
 use env::{Blocking, Disk, Env, run_blocking};
+use probe::Plant;
 use protocol::failure::Failure;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 
@@ -144,7 +145,10 @@ impl What {
             if was_left {
                 probe::sometimes("a database that a crash left unmade is made");
             }
-            disk.replace(&unmade, &[]).and_then(|()| file.set_len(0)).map_err(failed)?;
+            if !probe::planted(Plant::HalfMadeIsDamage) {
+                disk.replace(&unmade, &[]).map_err(failed)?;
+            }
+            file.set_len(0).map_err(failed)?;
         }
         let database = open(file).map_err(|error| self.failure(&disk.place(), &error))?;
         if is_new {

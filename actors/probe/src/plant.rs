@@ -25,6 +25,8 @@ named! {
         SnapshotMisnumbered,
         /// A snapshot of the ledger counts before its file is on disk.
         LedgerFileUnsynced,
+        /// A database that a crash left half made counts as damaged.
+        HalfMadeIsDamage,
         /// A voter whose log is gone votes again, with an empty one.
         LostLogVotes,
         /// A voter whose disk was put back votes by what that disk says.

@@ -1,6 +1,5 @@
 //! Several orchestrators: some come, some go, and backups go on.
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::fleet::{Done, Fleet, Node, put, stay};

@@ -7,8 +7,8 @@
 use probe::Plant::{self, *};
 
 use crate::scenario::{
-    Scenario, cluster, hostile, interruptions, joins, leases, minority, residents, restores, returns, sharing, split,
-    upgrades,
+    Scenario, cluster, hostile, interruptions, joins, leases, minority, rebuilds, residents, restores, returns,
+    sharing, split, upgrades,
 };
 
 /// One planted fault.
@@ -73,6 +73,12 @@ pub const ALL: &[Fault] = &[
         wrong: "a snapshot of the ledger counts, and the log before it is cut, before its file is on disk",
         breaks: "I3",
         scenarios: &[&leases::SCENARIO, &joins::SCENARIO],
+    },
+    Fault {
+        plant: HalfMadeIsDamage,
+        wrong: "an orchestrator that loses its power while it makes its databases never starts again",
+        breaks: "I14",
+        scenarios: &[&rebuilds::SCENARIO],
     },
     Fault {
         plant: LostLogVotes,

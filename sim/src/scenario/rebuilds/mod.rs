@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     kernel::{
-        fault::{Fault, Lapse, Method, Node, Planned, Weather},
+        fault::{Fault, Lapse, Method, Moment, Node, Planned, Weather},
         rng::Stream,
     },
     world::{Options, World},
@@ -45,6 +45,8 @@ const CLIENTS: u32 = 2;
 const INTERRUPTIONS_MAX: u64 = 8;
 /// How long it goes on between two of them, at most, in milliseconds.
 const GOES_ON_MS_MAX: u64 = 600;
+/// How often an orchestrator writes to its disk until it has begun, at most.
+const SYNCS_TO_BEGIN: u64 = 30;
 const DEADLINE: Duration = Duration::from_secs(600);
 
 /// How far it has come.
@@ -116,6 +118,11 @@ fn play(world: &mut World) -> anyhow::Result<()> {
         stage.world.strike(Fault::DiskWipe(node));
     }
     (0..ORCHESTRATORS).for_each(|node| stage.world.strike(Fault::Boot(Node(node))));
+    if stream.chance(500_000) {
+        // One of the new ones loses its power while it makes its databases.
+        let (node, count) = (Node(stream.below(ORCHESTRATORS.into()) as u32), 1 + stream.below(SYNCS_TO_BEGIN) as u32);
+        stage.world.strike(Fault::PowerLossAt { node, moment: Moment::AfterSync, count, down_ms: 500 });
+    }
     if stream.below(2) == 0 {
         let lapse = if stream.below(2) == 0 { Lapse::Truncated } else { Lapse::Corrupt };
         let (node, method) = (Some(OPERATOR), Some(Method::Get));
