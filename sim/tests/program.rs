@@ -99,6 +99,7 @@ const REGRESSIONS: &[(&str, &str, &str)] = &[
     ("joins", "5003851", "an orchestrator whose disk was full for a while refused new tokens for good"),
     ("cluster", "6000375", "entries under way to an orchestrator with an empty log are no success yet"),
     ("split", "5004245", "over a link on which entries take longer than a heartbeat, none ever arrived"),
+    ("joins", "8002951", "an orchestrator that was stopped in the middle of a proposal never ended"),
     ("cluster", "22011", "one that is away while the cluster is made: making it again goes on from where it was"),
 ];
 
