@@ -64,9 +64,6 @@ const SNAPSHOT_PART_MS: u64 = 12_000;
 const ENTRIES_PER_MESSAGE: u64 = 8;
 /// How long a proposal is tried: several elections.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// How long a caller waits for what became of its proposal: for the entry before it, and its
-/// own. One that the proposer was stopped with is never answered.
-const PROPOSAL_MS: u64 = 30_000;
 /// How long one attempt may take.
 const ATTEMPT_PATIENCE: Duration = Duration::from_secs(3);
 /// Between attempts while there is no leader.
@@ -188,8 +185,8 @@ impl Log {
         })?;
         let busy = || Failure::retry("the log is restarting on this orchestrator: try again");
         let client = if let Command::Grant { client, .. } = &command { Some(*client) } else { None };
-        let propose = |reply| Message::Propose(Box::new(Pending::new(command, reply, permit)));
-        let decided = ractor::call_t!(self.actor, propose, PROPOSAL_MS);
+        let decided =
+            ractor::call!(self.actor, |reply| Message::Propose(Box::new(Pending::new(command, reply, permit))));
         let (index, outcome) = decided.map_err(|_| busy())??;
         self.core.applied(index).await?;
         match (outcome?, client) {

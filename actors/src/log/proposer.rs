@@ -115,6 +115,14 @@ impl Actor for Proposer {
         }
         Ok(())
     }
+
+    /// ractor hands the state to the supervisor, which may itself be waiting for those who
+    /// wait here: they are let go now.
+    async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.waiting.clear();
+        state.tasks.abort_all();
+        Ok(())
+    }
 }
 
 impl State {
