@@ -42,7 +42,8 @@ def arguments():
     parser.add_argument("--seed", type=int, help="which faults; by default a new one, which is printed")
     parser.add_argument("--orchestrators", type=int, default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--clients", type=int, default=3, metavar="N", help="default: %(default)s")
-    target = HERE.parent.parent / "target"
+    checkout = HERE.parent.parent
+    target = checkout / os.environ.get("CARGO_TARGET_DIR", "target")  # an absolute one stands for itself
     parser.add_argument("--bin", type=Path, default=target / "release/nuthatch", help="the program under test")
     parser.add_argument("--sim", type=Path, default=target / "debug/sim", help="the judge")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the history and all logs there")
