@@ -100,6 +100,11 @@ const REGRESSIONS: &[(&str, &str, &str)] = &[
     ("cluster", "6000375", "entries under way to an orchestrator with an empty log are no success yet"),
     ("split", "5004245", "over a link on which entries take longer than a heartbeat, none ever arrived"),
     ("joins", "8002951", "an orchestrator that was stopped in the middle of a proposal never ended"),
+    (
+        "rebuilds",
+        "175",
+        "after a rebuild, chunks of another client's packs were taken for lost until their segments were published again",
+    ),
     ("cluster", "22011", "one that is away while the cluster is made: making it again goes on from where it was"),
 ];
 

@@ -123,5 +123,7 @@ named! {
         LossHidden,
         /// A draft gets the file's name before it is whole.
         DraftNamedEarly,
+        /// Who reads takes a chunk for lost that is in no published segment at this moment.
+        PublishedUnawaited,
     }
 }

@@ -8,8 +8,8 @@ mod support;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -272,6 +272,68 @@ impl repo::Attic for Names {
     async fn names(&self) -> Result<Vec<ObjectName>, RepoError> {
         Ok(self.0.clone())
     }
+
+    async fn published(&self) -> Result<Vec<SharedSegment>, RepoError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Has no names, and publishes this, one after the other.
+#[derive(Debug)]
+struct Press {
+    waiting: Mutex<Vec<SharedSegment>>,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl repo::Attic for Press {
+    async fn names(&self) -> Result<Vec<ObjectName>, RepoError> {
+        Ok(Vec::new())
+    }
+
+    async fn published(&self) -> Result<Vec<SharedSegment>, RepoError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(self.waiting.lock().unwrap().pop().into_iter().collect())
+    }
+}
+
+impl Press {
+    fn new(waiting: Vec<SharedSegment>) -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::new(waiting), asked: AtomicUsize::default() })
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_in_no_segment_yet_is_waited_for() {
+    let mut world = world();
+    let outcome = world.backup(SOURCE).await;
+    // Two segments of every other row.
+    let part = |odd: usize| {
+        let every_other = |rows: Vec<pack::Row>| rows.into_iter().skip(odd).step_by(2).collect();
+        let packs: Vec<_> = packs(&world).into_iter().map(|(pack, rows)| (pack, every_other(rows))).collect();
+        publish(&world, &packs)
+    };
+    let press = Press::new(vec![part(0), part(1)]);
+    restores(&world, &outcome, Segments::default().reading(press.clone()), "/target").await;
+    assert_eq!(press.asked(), 2);
+
+    // One that never comes is lost, and is waited for once.
+    let press = Press::new(vec![part(0)]);
+    let job = repo::VerifyJob {
+        snapshots: vec![outcome.facts.object],
+        segments: Segments::default().reading(press.clone()),
+        read: repo::ReadData::All,
+        memory_bytes: 96 << 20,
+        downloads: 4,
+        cancel: repo::CancellationToken::new(),
+    };
+    let report = repo::verify(world.context.clone(), job, Arc::new(Progress::default())).await.unwrap();
+    assert!(!report.is_sound());
+    assert_eq!(press.asked(), 2);
 }
 
 #[tokio::test]

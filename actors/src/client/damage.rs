@@ -1,8 +1,15 @@
 //! What a client finds lost or damaged, and how it goes on without it.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
 use async_trait::async_trait;
+use env::Clock;
 use protocol::{
-    commands::SnapshotRecord,
+    commands::{SharedSegment, SnapshotRecord, View},
     ids::{ClientId, RepositoryId},
     names::{ObjectKey, ObjectName, Place},
     wire,
@@ -15,6 +22,10 @@ use super::{Client, link::Link};
 const OBJECTS_PER_CALL: usize = 4;
 /// Objects told of after one job; the next job finds what is left.
 const OBJECTS_MAX: usize = 256;
+/// How often a verifier looks for something to publish, about.
+const PUBLISHED_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a client looks for what was published, before it takes a chunk for lost.
+const PUBLISHED_LOOKS: u32 = 20;
 
 impl Client {
     /// Tells the orchestrators of objects that seem lost or damaged. What they confirm is
@@ -39,16 +50,26 @@ impl Client {
     }
 }
 
-/// The index segments of all snapshots of a client.
+/// Where a client that reads looks when the segments it was told of lack a chunk.
 pub(super) struct Attic {
     link: Link,
+    clock: Arc<dyn Clock>,
     client: ClientId,
     repository: RepositoryId,
+    /// The published segments that it knows.
+    known: Mutex<BTreeSet<ObjectName>>,
 }
 
 impl Attic {
-    pub fn new(link: Link, client: ClientId, repository: RepositoryId) -> Self {
-        Self { link, client, repository }
+    pub fn new(link: Link, clock: Arc<dyn Clock>, snapshot: &SnapshotRecord, view: &View) -> Self {
+        let known = Mutex::new(view.shared.iter().map(|segment| segment.name).collect());
+        Self { link, clock, client: snapshot.client, repository: snapshot.repository, known }
+    }
+
+    async fn news(&self) -> Result<Vec<SharedSegment>, RepoError> {
+        let view = self.link.call(wire::Survey { repository: self.repository }).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(view.shared.into_iter().filter(|segment| known.insert(segment.name)).collect())
     }
 }
 
@@ -65,5 +86,21 @@ impl repo::Attic for Attic {
             |last: Option<&SnapshotRecord>| wire::ListSnapshots { client: None, after: last.map(|last| last.id) };
         let all = self.link.list(page).await?;
         Ok(Segments::of_snapshots(&all, &self.client, &self.repository).own)
+    }
+
+    async fn published(&self) -> Result<Vec<SharedSegment>, RepoError> {
+        for look in 0..PUBLISHED_LOOKS {
+            let news = self.news().await?;
+            if !news.is_empty() {
+                return Ok(news);
+            }
+            if look == 0 {
+                tracing::warn!(
+                    "a chunk is in no index segment: waiting, as the orchestrators may be indexing it again"
+                );
+            }
+            self.clock.sleep(PUBLISHED_INTERVAL).await;
+        }
+        Ok(Vec::new())
     }
 }

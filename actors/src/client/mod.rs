@@ -248,7 +248,7 @@ impl Client {
     /// The segments in which a snapshot's chunks are: what the client could reuse now.
     async fn segments(&self, snapshot: &SnapshotRecord) -> Result<Segments, Failure> {
         let view = self.link.call(wire::Survey { repository: snapshot.repository }).await?;
-        let attic = damage::Attic::new(self.link.clone(), snapshot.client, snapshot.repository);
+        let attic = damage::Attic::new(self.link.clone(), self.env.clock.clone(), snapshot, &view);
         Ok(Segments::of_view(&view).reading(Arc::new(attic)))
     }
 

@@ -344,6 +344,12 @@ pub const ALL: &[Fault] = &[
         breaks: "I8",
         scenarios: &[&restores::SCENARIO],
     },
+    Fault {
+        plant: PublishedUnawaited,
+        wrong: "who reads takes a chunk for lost that is in no published segment at this moment",
+        breaks: "I3",
+        scenarios: &[&rebuilds::SCENARIO],
+    },
 ];
 
 /// The faults of this name, or all.

@@ -25,6 +25,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use probe::Plant;
 use protocol::{
     format::segment::{PackRow, Prefix, Segment},
     ids::ChunkId,
@@ -61,6 +62,14 @@ pub struct Home {
     pub len: u32,
 }
 
+/// Segments that were published while a job reads.
+#[derive(Default)]
+struct Published {
+    named: Vec<Named>,
+    /// Nothing more is waited for.
+    is_all: bool,
+}
+
 /// The segments of one job.
 pub struct Index {
     context: Context,
@@ -68,6 +77,8 @@ pub struct Index {
     /// In the order in which they are asked.
     named: Vec<Named>,
     attic: OnceCell<Vec<Named>>,
+    /// What was published since, as far as anyone had to wait for it.
+    published: tokio::sync::Mutex<Published>,
     heads: Mutex<Heads>,
     blocks: Mutex<Blocks>,
     /// Segments that this job wrote itself.
@@ -92,6 +103,7 @@ impl Index {
             segments,
             named,
             attic: OnceCell::new(),
+            published: tokio::sync::Mutex::default(),
             heads: Mutex::default(),
             blocks: Mutex::default(),
             added: Mutex::default(),
@@ -189,6 +201,9 @@ impl Index {
             wanted.ask_again();
             self.ask_everyone(&mut wanted).await?;
         }
+        if wanted.misses() {
+            self.ask_later(&mut wanted).await?;
+        }
         Ok(wanted.found)
     }
 
@@ -198,8 +213,30 @@ impl Index {
             self.ask(opened, Origin::Own, wanted).await?;
         }
         self.ask_all(&self.named, wanted).await?;
-        if wanted.misses() && !lock(&self.damaged).is_empty() {
+        if wanted.misses() {
             self.ask_all(self.attic().await?, wanted).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks what is published in the meantime, until nothing is missed or nothing comes.
+    async fn ask_later(&self, wanted: &mut Wanted<'_>) -> Result<(), RepoError> {
+        let Some(attic) = &self.segments.attic else { return Ok(()) };
+        let mut asked = 0;
+        while wanted.misses() && !probe::planted(Plant::PublishedUnawaited) {
+            let mut published = self.published.lock().await;
+            if published.named.len() == asked {
+                if published.is_all {
+                    break;
+                }
+                let news = attic.published().await?;
+                published.is_all = news.is_empty();
+                published.named.extend(news.iter().map(Named::shared));
+            }
+            let named = published.named[asked..].to_vec();
+            drop(published);
+            asked += named.len();
+            self.ask_all(&named, wanted).await?;
         }
         Ok(())
     }

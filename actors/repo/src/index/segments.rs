@@ -11,12 +11,19 @@ use protocol::{
 
 use crate::error::RepoError;
 
-/// Where to find the client's own segments that published ones have replaced: they
-/// lie in the storage still, and have the same rows.
+/// Where rows may be that none of the segments named at first has. Only for reading.
 #[async_trait]
 pub trait Attic: fmt::Debug + Send + Sync {
-    /// Their names. Asked for once, and only if a published segment cannot be read.
+    /// The client's own segments that published ones have replaced: they lie in the storage
+    /// still, and have the same rows. Asked for once.
     async fn names(&self) -> Result<Vec<ObjectName>, RepoError>;
+
+    /// Segments published since this was last asked, or since the first ones were named;
+    /// waits a while for some. None: there is nothing to wait for any more.
+    ///
+    /// Not every row is published at every moment: a cluster that was rebuilt, or has lost a
+    /// published segment, makes them again one by one.
+    async fn published(&self) -> Result<Vec<SharedSegment>, RepoError>;
 }
 
 /// Names of index segments, and of what they must not be believed about.
@@ -30,7 +37,7 @@ pub struct Segments {
     pub condemned: BTreeSet<ObjectName>,
     /// Whether they are used after all where nothing else is left: to read, not to build upon.
     pub last_resort: bool,
-    /// What replaces a published segment that cannot be read.
+    /// What is asked when all of them lack a chunk.
     pub attic: Option<Arc<dyn Attic>>,
 }
 

@@ -121,16 +121,21 @@ pub async fn work(me: Player<Script>) -> anyhow::Result<()> {
     let (_, enrollment) = person::join(&me, &token, &name).await?;
     me.script().told.insert(enrollment.client, Vec::new());
     let mut client = person::open(&me).await?;
-    let done = |script: &mut Script, made| {
-        script.told.entry(enrollment.client).or_default().push(made);
-        script.step >= Step::Ending
-    };
-    person::back_up_until(&me, &mut client, done).await.context(name)?;
-    let snapshots = client.snapshots().await.context("snapshot list")?;
-    for snapshot in [snapshots.first(), snapshots.last()].into_iter().flatten() {
-        person::restore(&me, &mut client, snapshot, tree::TARGET).await?;
+    let mut rounds = 1..;
+    for until in [Step::Rebuilt, Step::Ending] {
+        let done = |script: &mut Script, made| {
+            script.told.entry(enrollment.client).or_default().push(made);
+            script.step >= until
+        };
+        person::back_up_until(&me, &mut client, &mut rounds, done).await.context(name.clone())?;
+        // Aimed: at once after the rebuild, when what was published since the ledger's backup
+        // is not published again yet.
+        let snapshots = client.snapshots().await.context("snapshot list")?;
+        for snapshot in &snapshots {
+            person::restore(&me, &mut client, snapshot, &format!("{}/{}", tree::TARGET, snapshot.id)).await?;
+        }
+        person::verify(&mut client, &snapshots, ReadData::All).await?;
     }
-    person::verify(&mut client, &snapshots, ReadData::All).await?;
     client.close().await?;
     me.script().ended += 1;
     Ok(())

@@ -1,6 +1,6 @@
 //! What a person at a client does, with the same calls that the program makes.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{ops::RangeFrom, path::PathBuf, sync::Arc, time::Duration};
 
 use actors::{
     client::{BackupRequest, Client, Means, RestoreRequest, Stamina, enroll},
@@ -101,14 +101,15 @@ pub async fn back_up<S>(me: &Player<S>, client: &mut Client, stamina: Stamina) -
     done
 }
 
-/// Backs up again and again, with something new each time, whatever it takes. `done` is told
-/// each snapshot that was made, and says whether it was the last.
+/// Backs up again and again, with something new each time, whatever it takes, counting
+/// `rounds`. `done` is told each snapshot that was made, and says whether it was the last.
 pub async fn back_up_until<S>(
     me: &Player<S>,
     client: &mut Client,
+    rounds: &mut RangeFrom<u64>,
     mut done: impl FnMut(&mut S, SnapshotId) -> bool,
 ) -> anyhow::Result<()> {
-    for round in 1.. {
+    for round in rounds {
         tree::add(&*me.env.files, round)?;
         let made = loop {
             match back_up(me, client, Stamina::default()).await {

@@ -131,7 +131,7 @@ pub async fn work(me: Player<Script>) -> anyhow::Result<()> {
         script.told.entry(enrollment.client).or_default().push(made);
         script.done
     };
-    person::back_up_until(&me, &mut client, done).await.context(name)?;
+    person::back_up_until(&me, &mut client, &mut (1..), done).await.context(name)?;
     client.close().await?;
     me.script().ended += 1;
     Ok(())
